@@ -1,0 +1,1 @@
+"""A transactional job system for Python on PostgreSQL."""

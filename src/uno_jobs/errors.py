@@ -1,0 +1,181 @@
+"""Every error that uno-jobs raises on purpose: each says what was wrong and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class UnoJobsError(Exception):
+    """The base of all errors of uno-jobs."""
+
+
+# --- defining tasks -------------------------------------------------------------------------------------------
+
+
+class TaskDefinitionError(UnoJobsError, ValueError):
+    """An option of ``@task`` is wrong; the message names the option and the task."""
+
+
+class TaskAlreadyRegistered(TaskDefinitionError):
+    """Two functions claim one (name, version); the message shows where both stand."""
+
+
+class TaskNotFound(UnoJobsError, LookupError):
+    """No task of that name (or version) is known here."""
+
+
+class DiscoveryError(UnoJobsError, ImportError):
+    """A module named to ``discover_tasks`` does not exist or does not import."""
+
+
+# --- enqueueing: the call was wrong, and nothing was written ----------------------------------------------------
+
+
+class EnqueueError(UnoJobsError):
+    """The base of what an enqueue can raise."""
+
+
+class InvalidArguments(EnqueueError, ValueError):
+    """The arguments do not fit the task's signature."""
+
+
+class NotSerializable(EnqueueError, TypeError):
+    """A value cannot be stored as JSON; the message names the parameter."""
+
+
+class PayloadTooLarge(EnqueueError, ValueError):
+    """Arguments or metadata are over ``max_payload_size``."""
+
+
+class InvalidOption(EnqueueError, ValueError):
+    """An option of the enqueue (queue, priority, delay, run_at, metadata, …) is wrong."""
+
+
+class DuplicateJob(EnqueueError):
+    """``on_duplicate="raise"``: an unfinished job holds the key."""
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class EnqueueConflict(EnqueueError):
+    """A race for a unique key was lost under REPEATABLE READ or SERIALIZABLE (SQLSTATE 40001): retry the transaction."""
+
+
+# --- connections and the database ---------------------------------------------------------------------------------
+
+
+class DatabaseError(UnoJobsError):
+    """The base of errors about a connection handed in, or about the database."""
+
+
+class UnsupportedConnection(DatabaseError, TypeError):
+    """The object handed in as ``connection`` is none that can be used (or is of the other colour)."""
+
+
+class ConnectionClosed(DatabaseError):
+    """The session or connection handed in is closed."""
+
+
+class TransactionFailed(DatabaseError):
+    """The transaction of the connection handed in has already failed: roll it back first."""
+
+
+class WrongColour(UnsupportedConnection):
+    """An async connection on a ``SyncQueue``, a sync one on a ``Queue``, or a sync call inside an event loop."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached."""
+
+
+class SchemaNotInstalled(DatabaseError):
+    """The schema is not in this database: run ``uno-jobs db upgrade``."""
+
+
+class SchemaTooOld(DatabaseError):
+    """The schema is too old for this code: run ``uno-jobs db upgrade``."""
+
+
+class CodeTooOld(DatabaseError):
+    """The schema no longer serves code of this age: upgrade uno-jobs here."""
+
+
+class UnsupportedServer(DatabaseError):
+    """The server's version is not supported (PostgreSQL 15 or later is)."""
+
+
+class ConfigurationError(UnoJobsError, ValueError):
+    """A setting is missing or wrong; the message says where it came from."""
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+class NoCurrentJob(UnoJobsError, LookupError):
+    """``get_current_job()`` was called outside a job."""
+
+
+class ResultNotStorable(UnoJobsError, ValueError):
+    """A task's result cannot be stored (not JSON, NaN, NUL, too large); the attempt fails without retry."""
+
+
+class JobNotFound(UnoJobsError, LookupError):
+    """There is no job of that id."""
+
+
+class JobFailed(UnoJobsError):
+    """``handle.result()``: the job failed; carries the error as it was recorded."""
+
+    def __init__(self, message: str, *, job_id: str, error_type: str | None, traceback: str | None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.error_type = error_type
+        self.traceback = traceback
+
+
+class JobCancelled(UnoJobsError):
+    """``handle.result()``: the job was cancelled."""
+
+
+class ResultTimeout(UnoJobsError, TimeoutError):
+    """``handle.result()``: the job did not finish in time (it goes on)."""
+
+
+class NotCommitted(UnoJobsError):
+    """``handle.result()``: the transaction that enqueued the job is still open."""
+
+
+# --- control by exception: raised by a task to say how its attempt ends -------------------------------------------------
+
+
+class TaskControl(UnoJobsError):
+    """The base of the exceptions by which a task steers its own job."""
+
+
+class Retry(TaskControl):
+    """Try again after ``delay`` seconds (default: by the task's retry options). Uses up a retry."""
+
+    def __init__(self, reason: str = "retry asked for", *, delay: float | timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
+class Snooze(TaskControl):
+    """Run again after ``delay`` seconds. Does not use up a retry."""
+
+    def __init__(self, delay: float | timedelta) -> None:
+        super().__init__(f"snoozed for {delay}")
+        self.delay = delay
+
+
+class Cancel(TaskControl):
+    """End this job as cancelled."""
+
+
+class Fail(TaskControl):
+    """End this job as failed, without retries."""
