@@ -1,0 +1,111 @@
+-- Take ready jobs for a worker, at most p_slots, and mark them running under p_lease.
+--
+-- Per (queue, priority) one ordered scan of the index live_jobs_ready that skips what others have locked. p_floors holds, for
+-- each queue ten numbers (one a priority): a scan starts behind its floor, so that dead rows and jobs that this worker
+-- cannot run are not walked again and again; floor 0 is a full scan. Queues come in the order given; first each may
+-- take its share of the free slots, then the rest goes round.
+--
+-- Picking, marking and reading jobs are three statements. Reading last, with a fresh snapshot, sees a replace that
+-- was committed before the row was locked. Planner switches: a plan made while the table was empty must not sort.
+CREATE FUNCTION uno_jobs.claim(
+    p_worker uuid, p_lease bigint, p_slots integer, p_queues text[], p_limits integer[], p_floors bigint[], p_known text[]
+) RETURNS TABLE (
+    id uuid, queue text, priority smallint, seq bigint, scan_us bigint,
+    task text, version text, args text, kwargs text, metadata text,
+    attempt integer, failures integer, lost smallint, suspect boolean,
+    created_at timestamptz, run_at timestamptz, started_at timestamptz, workflow_id uuid
+)
+LANGUAGE plpgsql VOLATILE
+SET search_path = uno_jobs, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := uno_jobs.clock();
+    v_free integer := p_slots;
+    v_left integer[] := p_limits;
+    v_queues integer := cardinality(p_queues);
+    v_floor bigint;
+    v_want integer;
+    v_share integer;
+    v_got integer;
+    v_ids uuid[];
+    v_all uuid[] := '{}';
+    v_reached bigint;
+    v_started timestamptz;
+    v_paused boolean[];
+    v_open boolean;
+BEGIN
+    v_paused := ARRAY(
+        SELECT EXISTS (SELECT FROM uno_jobs.queues k WHERE k.name = n.name AND k.paused_at IS NOT NULL)
+        FROM unnest(p_queues) WITH ORDINALITY AS n (name, place) ORDER BY n.place);
+
+    FOR v_round IN 1..2 LOOP
+        v_open := false;
+        FOR q IN 1..v_queues LOOP
+            CONTINUE WHEN v_paused[q] OR v_left[q] <= 0;
+            EXIT WHEN v_free <= 0;
+            -- In the first round a queue may take its share of what is left, in the second all of it.
+            v_share := CASE v_round WHEN 1 THEN ceil(v_free::numeric / (v_queues - q + 1)) ELSE v_free END;
+            v_want := least(v_share, v_left[q]);
+            FOR p IN 0..9 LOOP
+                EXIT WHEN v_want <= 0;
+                v_floor := p_floors[(q - 1) * 10 + p + 1];
+                v_started := clock_timestamp();
+                -- The newest seq in sight belongs to the same snapshot as the scan: a scan that came back short
+                -- reached it, whatever it passed over on the way.
+                SELECT array_agg(s.id), count(*), max(s.seq),
+                       (SELECT max(e.seq) FROM uno_jobs.live_jobs e
+                        WHERE e.state = 'ready' AND e.queue = p_queues[q] AND e.priority = p AND e.seq > v_floor)
+                INTO v_ids, v_got, seq, v_reached
+                FROM (SELECT l.id, l.seq FROM uno_jobs.live_jobs l
+                      WHERE l.state = 'ready' AND l.queue = p_queues[q] AND l.priority = p AND l.seq > v_floor
+                        AND (l.expires_at IS NULL OR l.expires_at > v_now)
+                        AND l.task || '@' || l.version = ANY (p_known)
+                      ORDER BY l.seq LIMIT v_want
+                      FOR UPDATE SKIP LOCKED) s;
+                IF v_got < v_want THEN
+                    seq := v_reached;
+                END IF;
+                IF seq IS NOT NULL THEN
+                    id := NULL;
+                    queue := p_queues[q];
+                    priority := p;
+                    scan_us := extract(epoch FROM clock_timestamp() - v_started) * 1e6;
+                    RETURN NEXT;
+                    p_floors[(q - 1) * 10 + p + 1] := seq;
+                END IF;
+                IF v_got > 0 THEN
+                    v_all := v_all || v_ids;
+                    v_free := v_free - v_got;
+                    v_left[q] := v_left[q] - v_got;
+                    v_want := v_want - v_got;
+                END IF;
+            END LOOP;
+            v_open := v_open OR v_want <= 0;
+        END LOOP;
+        EXIT WHEN v_free <= 0 OR NOT v_open;
+    END LOOP;
+
+    IF cardinality(v_all) > 0 THEN
+        RETURN QUERY
+        WITH started AS MATERIALIZED (
+            UPDATE uno_jobs.live_jobs l
+            SET state = 'running', worker_id = p_worker, lease = p_lease, started_at = v_now, attempt = l.attempt + 1,
+                expires_at = NULL, unique_key = CASE WHEN l.key_until_start THEN NULL ELSE l.unique_key END
+            WHERE l.id = ANY (v_all)
+            RETURNING l.id, l.seq, l.attempt, l.failures, l.lost, l.suspect
+        )
+        SELECT s.id, j.queue, j.priority, s.seq, NULL::bigint,
+               j.task, j.version, j.args::text, j.kwargs::text, j.metadata::text,
+               s.attempt, s.failures, s.lost, s.suspect,
+               j.created_at, j.run_at, v_now, j.workflow_id
+        FROM started s LEFT JOIN uno_jobs.jobs j ON j.id = s.id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION uno_jobs.claim(uuid, bigint, integer, text[], integer[], bigint[], text[]) IS
+    'Take ready jobs. A row with an id is a claimed job; a row without one says up to which seq a queue''s priority was scanned, and in how many microseconds.';

@@ -1,0 +1,24 @@
+CREATE FUNCTION uno_jobs.expire(p_limit integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = uno_jobs, pg_temp
+AS $$
+DECLARE
+    v_ids uuid[];
+BEGIN
+    WITH picked AS MATERIALIZED (
+        SELECT l.id FROM uno_jobs.live_jobs l
+        WHERE l.expires_at IS NOT NULL AND l.expires_at <= uno_jobs.clock() AND l.state <> 'running'
+        ORDER BY l.expires_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM uno_jobs.live_jobs l USING picked p WHERE l.id = p.id
+        RETURNING l.id, l.attempt, l.failures, l.lost
+    ), ended AS (
+        INSERT INTO uno_jobs.outcomes (id, finished_at, state, attempt, failures, lost, error)
+        SELECT g.id, uno_jobs.clock(), 'cancelled', g.attempt, g.failures, g.lost, 'expired before it started' FROM gone g
+        RETURNING id
+    )
+    SELECT array_agg(e.id) INTO v_ids FROM ended e;
+    PERFORM uno_jobs.tidy_finished(v_ids);
+    RETURN coalesce(cardinality(v_ids), 0);
+END $$;
+COMMENT ON FUNCTION uno_jobs.expire(integer) IS 'Cancel jobs that expired before they started, at most p_limit; returns how many.';

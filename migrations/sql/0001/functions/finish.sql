@@ -1,0 +1,63 @@
+-- Record how attempts ended: p_ids, p_leases and p_results (JSON texts) those that succeeded, p_others the rest (see settle).
+--
+-- Each names its lease. What this worker no longer holds is left alone and returned as 'stale'. Rows are picked with
+-- SKIP LOCKED, so that one locked row never holds up the rest; what was skipped is returned as 'locked', to be sent again.
+-- Sending twice what was recorded is harmless and returns nothing.
+--
+-- Generic plans: a custom plan for 1,000 ids joined them to all running rows (23 µs a job instead of 5). IS NOT DISTINCT
+-- FROM keeps the planner from the index on worker_id, whose dead entries grow with every job since the last vacuum.
+CREATE FUNCTION uno_jobs.finish(
+    p_worker uuid, p_ids uuid[], p_leases bigint[], p_results text[], p_others jsonb
+) RETURNS TABLE (id uuid, fate text)
+LANGUAGE plpgsql VOLATILE
+SET search_path = uno_jobs, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := uno_jobs.clock();
+    v_recorded integer := 0;
+    v_settled integer := 0;
+    v_final uuid[];
+BEGIN
+    IF cardinality(p_ids) > 0 THEN
+        WITH picked AS MATERIALIZED (
+            SELECT l.id, g.result
+            FROM unnest(p_ids, p_leases, p_results) AS g (id, lease, result)
+            JOIN uno_jobs.live_jobs l ON l.id = g.id
+            WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker
+            FOR UPDATE OF l SKIP LOCKED
+        ), ended AS (
+            DELETE FROM uno_jobs.live_jobs l USING picked p WHERE l.id = p.id
+            RETURNING l.id, l.lease, l.started_at, l.attempt, l.failures, l.lost, p.result
+        ), tried AS (
+            INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome)
+            SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded' FROM ended e
+        )
+        INSERT INTO uno_jobs.outcomes (id, finished_at, started_at, state, attempt, failures, lost, result)
+        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb FROM ended e;
+        GET DIAGNOSTICS v_recorded = ROW_COUNT;
+    END IF;
+    IF jsonb_array_length(p_others) > 0 THEN
+        SELECT count(*), array_agg(s.id) FILTER (WHERE s.state IN ('failed', 'cancelled')) INTO v_settled, v_final
+        FROM uno_jobs.settle(p_worker, p_others) s;
+    END IF;
+    PERFORM uno_jobs.tidy_finished(p_ids || v_final);
+
+    IF v_recorded + v_settled < coalesce(cardinality(p_ids), 0) + coalesce(jsonb_array_length(p_others), 0) THEN
+        RETURN QUERY
+        SELECT g.id, CASE WHEN l.id IS NOT NULL THEN 'locked' ELSE 'stale' END
+        FROM (SELECT u.id, u.lease FROM unnest(p_ids, p_leases) AS u (id, lease)
+              UNION ALL
+              SELECT o.id, o.lease FROM jsonb_to_recordset(p_others) AS o (id uuid, lease bigint)) g
+        LEFT JOIN uno_jobs.live_jobs l ON l.id = g.id AND l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker
+        LEFT JOIN uno_jobs.attempts a ON a.job_id = g.id AND a.lease = g.lease
+        WHERE l.id IS NOT NULL OR a.job_id IS NULL OR a.outcome = 'lost';
+    END IF;
+END $$;
+COMMENT ON FUNCTION uno_jobs.finish(uuid, uuid[], bigint[], text[], jsonb) IS
+    'Record ended attempts of a worker; returns those that were not recorded: stale (the lease is over) or locked (send again).';

@@ -1,0 +1,10 @@
+CREATE FUNCTION uno_jobs.hand_back(p_worker uuid, p_ids uuid[], p_leases bigint[], p_reason text) RETURNS SETOF uuid
+LANGUAGE sql VOLATILE
+SET search_path = uno_jobs, pg_temp
+AS $$
+    SELECT s.id FROM uno_jobs.settle(p_worker, (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('id', g.id, 'lease', g.lease, 'outcome', 'handed_back', 'error', p_reason)), '[]')
+        FROM unnest(p_ids, p_leases) AS g (id, lease))) s
+$$;
+COMMENT ON FUNCTION uno_jobs.hand_back(uuid, uuid[], bigint[], text) IS
+    'A worker gives running jobs up unharmed: ready again at their old place, without using up a retry; returns those that it held.';
