@@ -113,6 +113,33 @@ class ConfigurationError(UnoJobsError, ValueError):
     """A setting is missing or wrong; the message says where it came from."""
 
 
+# --- the embedded PostgreSQL -----------------------------------------------------------------------------------------
+
+
+class EmbeddedError(UnoJobsError):
+    """The embedded PostgreSQL cannot do what was asked; the message says why and what to do."""
+
+
+class BinariesNotFound(EmbeddedError):
+    """No usable PostgreSQL binaries: the message lists where they were sought and what to install."""
+
+
+class NoServerAccount(EmbeddedError):
+    """Running as root, and there is no ordinary account that the server could run as."""
+
+
+class IncompatibleData(EmbeddedError):
+    """The data folder belongs to another major version of PostgreSQL, or to another user."""
+
+
+class ServerNotStarted(EmbeddedError):
+    """The server did not start; ``log`` is what it wrote on the way."""
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
