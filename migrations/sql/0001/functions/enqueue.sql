@@ -60,7 +60,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF v_key IS NULL AND (v_task.options ->> 'unique')::boolean THEN
-        IF (v_task.options ->> 'unique_key_is_callable')::boolean THEN
+        IF (v_task.options -> 'unique_key' ->> 'callable')::boolean THEN
             RAISE EXCEPTION 'the unique key of task "%" is computed by its Python code', enqueue.task
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Pass unique_key => ''…''.';
         END IF;

@@ -1,0 +1,1 @@
+"""Everything that knows SQL: the schema, its migrations, and the statements that call its functions."""

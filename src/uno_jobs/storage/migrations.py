@@ -1,0 +1,107 @@
+"""Migrations: bring a database's schema up or down, say where it stands, print the SQL for a DBA."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema
+from uno_jobs.storage.urls import sqlalchemy_url
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+VERSION_TABLE = "schema_version"
+"""Lies in the schema itself, so that an application's own alembic never meets it."""
+
+
+def folder() -> Path:
+    """Return the folder of the migrations, in an installed wheel as in a checkout."""
+    installed = Path(__file__).parents[1] / "migrations"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "migrations"
+
+
+def make_config(schema: str = DEFAULT_SCHEMA, **attributes: Any) -> Config:
+    """Return alembic's configuration for this schema; ``attributes`` reach ``env.py``."""
+    from alembic.config import Config
+
+    quote_schema(schema)
+    config = Config(output_buffer=attributes.pop("output_buffer", None))
+    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    config.attributes.update(attributes, schema=schema)
+    return config
+
+
+def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
+    """Bring the schema up to a revision (``head``: the newest), creating it where it is missing.
+
+    Two processes may do so at once: the second waits for the first.
+
+    Raises:
+        UnsupportedServer: The server is older than PostgreSQL 15.
+        DatabaseUnavailable: It cannot be reached.
+    """
+    from alembic import command
+
+    _run(url, schema, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "base") -> None:
+    """Bring the schema down to a revision (``base``: nothing of it is left but its version table)."""
+    from alembic import command
+
+    _run(url, schema, lambda config: command.downgrade(config, revision))
+
+
+def offline_sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
+    """Return the SQL that an upgrade would run, for somebody else to run; ``from:to`` gives a range."""
+    from alembic import command
+
+    out = io.StringIO()
+    command.upgrade(make_config(schema, output_buffer=out), revision, sql=True)
+    return out.getvalue()
+
+
+def newest_revision() -> str:
+    """Return the id of the newest migration that this code brings."""
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(make_config()).get_current_head()
+    assert head is not None, "the migrations are missing from the package"
+    return head
+
+
+def current_revision(url: str, schema: str = DEFAULT_SCHEMA) -> str | None:
+    """Return the id of the revision that a database's schema is at; None where it is not installed."""
+    from alembic.runtime.migration import MigrationContext
+
+    def read(connection: Connection) -> str | None:
+        options = {"version_table": VERSION_TABLE, "version_table_schema": schema}
+        return MigrationContext.configure(connection, opts=options).get_current_revision()
+
+    return asyncio.run(_with_connection(url, read))
+
+
+def _run(url: str, schema: str, action: Any) -> None:
+    def work(connection: Connection) -> None:
+        action(make_config(schema, connection=connection))
+
+    asyncio.run(_with_connection(url, work))
+
+
+async def _with_connection(url: str, work: Any) -> Any:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    from uno_jobs.storage.session import translate_errors
+
+    engine = create_async_engine(sqlalchemy_url(url, "asyncpg"), poolclass=NullPool)
+    try:
+        with translate_errors():
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,129 @@
+"""Connections of uno-jobs' own: opened with every setting that matters, so that no role's default can change one."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from uno_jobs.errors import CodeTooOld, DatabaseUnavailable, SchemaNotInstalled, SchemaTooOld, UnsupportedServer
+from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quote_schema
+from uno_jobs.storage.urls import hide_password, plain_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+MIN_SERVER: Final = 150000
+
+SETTINGS: Final = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "jit": "off",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO",
+    "TimeZone": "UTC",
+}
+
+# A lost host's session, and with it its lock, is gone within seconds.
+KEEPALIVE: Final = {
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "4000",
+}
+
+TROUBLE: Final[tuple[type[BaseException], ...]] = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.QueryCanceledError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.DiskFullError,
+    asyncpg.IdleSessionTimeoutError,
+)
+"""Errors of the database's, not of what was asked of it: wait, connect again, go on."""
+
+
+async def connect(url: str, schema: str = DEFAULT_SCHEMA, *, name: str = "uno-jobs", timeout: float = 10.0) -> Connection:
+    """Open a connection.
+
+    Args:
+        url: Any spelling of a PostgreSQL URL.
+        schema: The schema of uno-jobs.
+        name: Shown as application_name in pg_stat_activity.
+        timeout: Seconds to connect.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached, or refuses.
+    """
+    settings = {**SETTINGS, **KEEPALIVE, "application_name": name, "search_path": f"{quote_schema(schema)}, pg_temp"}
+    with translate_errors(hide_password(url)):
+        return await asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings)
+
+
+async def check_schema(connection: Any, schema: str = DEFAULT_SCHEMA) -> None:
+    """Refuse a server or a schema that this code cannot work with.
+
+    Args:
+        connection: An asyncpg connection.
+        schema: The schema of uno-jobs.
+
+    Raises:
+        UnsupportedServer, SchemaNotInstalled, SchemaTooOld, CodeTooOld: Each says what to do.
+    """
+    check_server(int(await connection.fetchval("SELECT current_setting('server_version_num')")))
+    try:
+        row = await connection.fetchrow(f"SELECT revision, min_code FROM {quote_schema(schema)}.schema_info")
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        row = None
+    check_revision(None if row is None else (row["revision"], row["min_code"]), schema)
+
+
+def check_server(version: int) -> None:
+    """Refuse a server older than PostgreSQL 15 (``version`` is its server_version_num)."""
+    if version < MIN_SERVER:
+        raise UnsupportedServer(
+            f"this server is PostgreSQL {version // 10000}: uno-jobs needs {MIN_SERVER // 10000} or later"
+        )
+
+
+def check_revision(found: tuple[int, int] | None, schema: str) -> None:
+    """Refuse a schema of the wrong age; ``found`` is its (revision, min_code), None where there is none."""
+    if found is None:
+        raise SchemaNotInstalled(f"the schema {schema!r} is not in this database: run 'uno-jobs db upgrade'")
+    revision, min_code = found
+    if revision < MIN_REVISION:
+        raise SchemaTooOld(
+            f"the schema {schema!r} is at revision {revision}, this code needs {MIN_REVISION} or later: "
+            "run 'uno-jobs db upgrade'"
+        )
+    if min_code > REVISION:
+        raise CodeTooOld(
+            f"the schema {schema!r} is at revision {revision} and serves code made for {min_code} or later, "
+            f"this is {REVISION}: upgrade uno-jobs here"
+        )
+
+
+@contextlib.contextmanager
+def translate_errors(url: str = "the database") -> Iterator[None]:
+    """Turn what drivers raise when a database cannot be reached into ``DatabaseUnavailable``."""
+    try:
+        yield
+    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+        raise DatabaseUnavailable(f"{url} cannot be reached: {error or type(error).__name__}") from error
+    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise DatabaseUnavailable(f"{url} refuses the connection: {error}") from error

@@ -1,0 +1,1 @@
+"""The worker process: claims jobs, runs them, records how they ended."""
