@@ -1,0 +1,231 @@
+"""The job that runs here: what a task, its middleware and its hooks can know and say about it."""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from uno_jobs.errors import InvalidOption, NoCurrentJob
+from uno_jobs.storable import check_text, from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from contextvars import Token
+    from datetime import datetime
+    from uuid import UUID
+
+MAX_PROGRESS_MESSAGE = 1000
+"""Longest message of ``set_progress``, in characters; what is over is cut off."""
+
+
+class JobControl(Protocol):
+    """What a job can ask of whoever runs it: the worker, a child process or a test."""
+
+    def report_progress(self, job: Job, fraction: float, message: str) -> None:
+        """Take note of a job's progress and return at once; the last one wins. Called from any thread."""
+        ...
+
+    async def flush_progress(self, job: Job) -> None:
+        """Return when what was reported of this job is in the database. Called on the event loop."""
+        ...
+
+
+class Reported:
+    """A progress that has been reported: awaiting it waits until it is in the database."""
+
+    __slots__ = ("_job",)
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        control = self._job.control
+        if control is not None:
+            yield from control.flush_progress(self._job).__await__()
+
+
+class Answer:
+    """Yes or no, read as ``bool(...)`` or with ``await``, whichever suits the colour of the task."""
+
+    __slots__ = ("_yes",)
+
+    def __init__(self, yes: bool) -> None:
+        self._yes = yes
+
+    def __bool__(self) -> bool:
+        return self._yes
+
+    def __await__(self) -> Generator[Any, Any, bool]:
+        return self._yes
+        yield  # makes this a generator, as awaiting wants
+
+    def __repr__(self) -> str:
+        return repr(self._yes)
+
+
+class Job:
+    """One job during one attempt.
+
+    Arguments and metadata may be handed in as JSON text; they are parsed when first looked at.
+    """
+
+    __slots__ = (
+        "_args",
+        "_kwargs",
+        "_metadata",
+        "attempt",
+        "cancel_requested",
+        "control",
+        "created_at",
+        "error",
+        "failures",
+        "id",
+        "lease",
+        "max_attempts",
+        "priority",
+        "queue",
+        "scheduled_at",
+        "started_at",
+        "task",
+        "version",
+        "workflow_id",
+    )
+
+    def __init__(
+        self,
+        id: UUID,
+        task: str,
+        version: str,
+        queue: str,
+        priority: int,
+        attempt: int,
+        failures: int,
+        max_attempts: int,
+        args: str | list[Any],
+        kwargs: str | dict[str, Any],
+        metadata: str | dict[str, Any],
+        created_at: datetime,
+        scheduled_at: datetime | None,
+        started_at: datetime,
+        workflow_id: UUID | None = None,
+        lease: int = 0,
+        control: JobControl | None = None,
+    ) -> None:
+        self.id = id
+        self.task = task
+        """The task's name."""
+        self.version = version
+        """The version it was enqueued for (``upgrade_from`` may run it in another)."""
+        self.queue = queue
+        self.priority = priority
+        """0 to 9; lower runs first."""
+        self.attempt = attempt
+        """How often the job has been started, this time included."""
+        self.failures = failures
+        """How many attempts have failed before: what ``max_retries`` is compared with."""
+        self.max_attempts = max_attempts
+        self._args = args
+        self._kwargs = kwargs
+        self._metadata = metadata
+        self.created_at = created_at
+        """When it was enqueued, by the database's clock."""
+        self.scheduled_at = scheduled_at
+        """When it was due, if it was to wait."""
+        self.started_at = started_at
+        """When this attempt was claimed, by the database's clock."""
+        self.workflow_id = workflow_id
+        self.lease = lease
+        """The attempt's identity; internal to the worker."""
+        self.control = control
+        """Who runs it; internal to the worker."""
+        self.cancel_requested = False
+        """Set by the worker when somebody wants the job to stop; tasks ask ``is_cancelled()``."""
+        self.error: BaseException | None = None
+        """What this attempt failed with, for the hooks."""
+
+    @property
+    def args(self) -> list[Any]:
+        """The positional arguments as stored: plain JSON values."""
+        args = self._args
+        if isinstance(args, str):
+            args = self._args = [] if args == "[]" else from_json(args)
+        return args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments as stored: plain JSON values."""
+        kwargs = self._kwargs
+        if isinstance(kwargs, str):
+            kwargs = self._kwargs = {} if kwargs == "{}" else from_json(kwargs)
+        return kwargs
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the enqueuer attached."""
+        metadata = self._metadata
+        if isinstance(metadata, str):
+            metadata = self._metadata = {} if metadata == "{}" else from_json(metadata)
+        return metadata
+
+    def set_progress(self, fraction: float, message: str = "") -> Reported:
+        """Say how far the job is; shown in ``job_status``.
+
+        It takes effect without being awaited, so ``job.set_progress(0.4)`` is all a synchronous task writes.
+        In an asynchronous task, ``await job.set_progress(0.4)`` waits until it is in the database.
+
+        Args:
+            fraction: From 0.0 to 1.0.
+            message: A few words, at most 1,000 characters.
+
+        Raises:
+            InvalidOption: ``fraction`` is not a number from 0 to 1.
+            NotSerializable: ``message`` holds a NUL or a lone surrogate.
+        """
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or math.isnan(fraction):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise InvalidOption(f"set_progress: fraction must be a number from 0 to 1, not {fraction!r}")
+        if not 0 <= fraction <= 1:
+            raise InvalidOption(f"set_progress: fraction must be from 0 to 1, not {fraction!r}")
+        check_text(message, "set_progress: message")
+        if self.control is not None:
+            self.control.report_progress(self, float(fraction), message[:MAX_PROGRESS_MESSAGE])
+        return Reported(self)
+
+    def is_cancelled(self) -> Answer:
+        """Say whether somebody wants this job to stop, or its time is up.
+
+        ``if job.is_cancelled():`` in a synchronous task, ``if await job.is_cancelled():`` in an asynchronous
+        one; both read what the worker knows by now, without a round trip to the database.
+        """
+        return Answer(self.cancel_requested)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} of {self.task} {self.version}, attempt {self.attempt}>"
+
+
+_current: ContextVar[Job | None] = ContextVar("uno_jobs_current_job", default=None)
+
+
+def get_current_job() -> Job:
+    """Return the job that runs here: in a task, on its thread or in its child process, in middleware, in hooks.
+
+    Raises:
+        NoCurrentJob: No job runs here.
+    """
+    job = _current.get()
+    if job is None:
+        raise NoCurrentJob(
+            "no job runs here: get_current_job() works in a task, its middleware and its hooks "
+            "(uno_jobs.testing.test_task provides one in tests)"
+        )
+    return job
+
+
+def enter_job(job: Job) -> Token[Job | None]:
+    """Make a job the current one; give the token to ``leave_job``."""
+    return _current.set(job)
+
+
+def leave_job(token: Token[Job | None]) -> None:
+    """Undo ``enter_job``."""
+    _current.reset(token)

@@ -1,0 +1,11 @@
+"""Tasks: defining, registering, finding them."""
+
+from __future__ import annotations
+
+from uno_jobs.tasks.decorator import task
+from uno_jobs.tasks.definition import Task
+from uno_jobs.tasks.discovery import discover_tasks
+from uno_jobs.tasks.registry import TaskRegistry, register_middleware
+from uno_jobs.tasks.signature import Signature
+
+__all__ = ["Signature", "Task", "TaskRegistry", "discover_tasks", "register_middleware", "task"]

@@ -1,0 +1,36 @@
+"""A task with some of its arguments bound: a step of a workflow, or something to enqueue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from uno_jobs.tasks.definition import Task
+
+R_co = TypeVar("R_co", covariant=True, default=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature(Generic[R_co]):
+    """A task, arguments that need not be complete, and options of the enqueue.
+
+    Made by ``task.s(...)``, ``task.si(...)`` and ``task.options(...).s(...)``; its type parameter is the
+    task's result.
+    """
+
+    task: Task[..., R_co, Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    immutable: bool = False
+    """Whether it takes nothing from the steps before it (``si``)."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __repr__(self) -> str:
+        args = [repr(value) for value in self.args]
+        args += [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.task.name}.{'si' if self.immutable else 's'}({', '.join(args)})"
