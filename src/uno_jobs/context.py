@@ -94,7 +94,7 @@ class Job:
 
     def __init__(
         self,
-        id: UUID,
+        id: UUID,  # noqa: A002 - the attribute's name, and what users read
         task: str,
         version: str,
         queue: str,
@@ -207,7 +207,7 @@ _current: ContextVar[Job | None] = ContextVar("uno_jobs_current_job", default=No
 
 
 def get_current_job() -> Job:
-    """Return the job that runs here: in a task, on its thread or in its child process, in middleware, in hooks.
+    """Return the job that runs here: in a task, on its thread or in its child, in middleware, in hooks.
 
     Raises:
         NoCurrentJob: No job runs here.

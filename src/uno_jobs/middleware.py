@@ -56,9 +56,9 @@ class TaskMiddleware:
     ) -> Any:
         """Called for any error of the attempt; returns the error, or another in its place.
 
-        It sees what went wrong anywhere in the run: in the arguments (then ``args`` and ``kwargs`` are as they
-        were stored, and no ``before_task`` has run), in the function, in other middleware; also ``Retry``,
-        ``Snooze``, ``Cancel`` and ``Fail``, and ``asyncio.CancelledError`` when the worker stops the run, which
-        cannot be replaced. Returning None keeps the error.
+        It sees what went wrong anywhere in the run: in the arguments (then ``args`` and ``kwargs`` are as
+        they were stored, and no ``before_task`` has run), in the function, in other middleware. Also
+        ``Retry``, ``Snooze``, ``Cancel`` and ``Fail``, and ``asyncio.CancelledError`` when the worker stops
+        the run, which cannot be replaced. Returning None keeps the error.
         """
         return error

@@ -82,7 +82,8 @@ def check_text(text: str, what: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise NotSerializable(
-            f"{what} contains a lone surrogate, which is not valid Unicode: decode the text with errors='replace'"
+            f"{what} contains a lone surrogate, which is not valid Unicode: "
+            "decode the text with errors='replace'"
         ) from None
     return text
 
@@ -102,7 +103,7 @@ def _slowly(value: object) -> str:
     """What orjson refuses: integers over 64 bits, keys that are no strings, surrogates, foreign types."""
     try:
         plain = to_jsonable(value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - serializers of users may raise anything; it is chained
         _refuse(value, error)
     try:
         text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from uno_jobs.context import enter_job, leave_job
-from uno_jobs.errors import InvalidArguments, NotSerializable, ResultNotStorable
+from uno_jobs.errors import InvalidArguments, ResultNotStorable
 from uno_jobs.middleware import TaskMiddleware
 from uno_jobs.outcomes import Succeeded
 from uno_jobs.runners.timeout import call_within
@@ -18,7 +18,7 @@ from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.tasks.results import MAX_RESULT_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from uno_jobs.context import Job
     from uno_jobs.outcomes import Outcome
@@ -185,11 +185,10 @@ class Plan:
             rewritten = self._upgrade(list(job.args), dict(job.kwargs))
         except Exception as error:
             raise InvalidArguments(f"{where} raised {type(error).__name__}: {error}") from error
-        match rewritten:
-            case (list() | tuple() as args, dict() as kwargs):
-                return self._parameters_load(cast("list[Any]", args), cast("dict[str, Any]", kwargs))
-            case _:
-                raise InvalidArguments(f"{where} must return (args, kwargs), not {type(rewritten).__name__}")
+        pair = _pair(rewritten)
+        if pair is None:
+            raise InvalidArguments(f"{where} must return (args, kwargs), not {type(rewritten).__name__}")
+        return self._parameters_load(*pair)
 
     async def _call(self, job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._threads is not None:
@@ -280,21 +279,27 @@ async def _settled(value: Any) -> Any:
 
 
 def _replaced(middleware: TaskMiddleware, returned: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    match returned:
-        case (list() | tuple() as args, dict() as kwargs):
-            return tuple(cast("list[Any]", args)), cast("dict[str, Any]", kwargs)
-        case _:
-            raise TypeError(
-                f"{type(middleware).__name__}.before_task must return (args, kwargs), not {type(returned).__name__}"
-            )
+    pair = _pair(returned)
+    if pair is None:
+        raise TypeError(
+            f"{type(middleware).__name__}.before_task must return (args, kwargs), "
+            f"not {type(returned).__name__}"
+        )
+    return pair
+
+
+def _pair(returned: object) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return ``(args, kwargs)`` if that is what a user's function returned."""
+    if isinstance(returned, tuple | list):
+        both = tuple(cast("Sequence[Any]", returned))
+        if len(both) == 2 and isinstance(both[0], tuple | list) and isinstance(both[1], dict):
+            return tuple(cast("Sequence[Any]", both[0])), cast("dict[str, Any]", both[1])
+    return None
 
 
 def _is_stop(error: BaseException) -> bool:
-    """Say whether an error is the cancellation asked for by whoever awaits the run, not one of the task's own."""
+    """Say whether an error is the cancellation by whoever awaits the run, not one of the task's own."""
     if not isinstance(error, asyncio.CancelledError):
         return False
     running = asyncio.current_task()
     return running is None or running.cancelling() > 0
-
-
-__all__ = ["Ended", "InvalidArguments", "NotSerializable", "Plan", "Plans", "perform"]

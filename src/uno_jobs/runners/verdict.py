@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from uno_jobs.errors import Cancel, Fail, InvalidOption, Retry, Snooze
 from uno_jobs.outcomes import Cancelled, Failed, Retried, Snoozed
@@ -99,6 +99,7 @@ def _is_for_retry(error: BaseException, classes: tuple[type[BaseException], ...]
     if classes is None or isinstance(error, classes):
         return True
     # A group (of a TaskGroup, say) is retried if each error in it would be.
-    return isinstance(error, BaseExceptionGroup) and all(
-        _is_for_retry(one, classes) for one in error.exceptions
-    )
+    if not isinstance(error, BaseExceptionGroup):
+        return False
+    members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return all(_is_for_retry(one, classes) for one in members)

@@ -49,7 +49,7 @@ class Annotations:
         return typing.get_type_hints(shim, self._globals, self._locals, include_extras=True)["it"]
 
     def _needed(self, local_names: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep of the surrounding locals only what the annotations name, so that nothing else is kept alive."""
+        """Keep of the surrounding locals what the annotations name; nothing else is kept alive."""
         annotations = [parameter.annotation for parameter in self.signature.parameters.values()]
         text = " ".join(repr(annotation) for annotation in [*annotations, self.signature.return_annotation])
         return {word: local_names[word] for word in set(_WORD.findall(text)) if word in local_names}

@@ -1,4 +1,4 @@
-"""Checks of single options: each takes what the user wrote and returns what is kept, or says what it must be."""
+"""Checks of single options: each returns what is kept of what was written, or says what it must be."""
 
 from __future__ import annotations
 
@@ -220,9 +220,7 @@ def _name(value: object, option: str, longest: int) -> str:
     if not 1 <= len(value) <= longest:
         raise InvalidOption(f"{option} must have 1 to {longest} characters, but has {len(value)}")
     if not value.isprintable() or value != value.strip():
-        raise InvalidOption(
-            f"{option} must be printable, without blanks at its ends, but is {value.encode('unicode_escape').decode()!r}"
-        )
+        raise InvalidOption(f"{option} must be printable, without blanks at its ends, but is {value!a}")
     return value
 
 

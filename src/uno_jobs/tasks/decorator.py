@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
 
 from typing_extensions import ParamSpec
@@ -15,7 +13,7 @@ from uno_jobs.tasks.definition import OPTION_ATTRIBUTES, Task
 from uno_jobs.tasks.options import TaskOptions, TaskOptionsArgs, build_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,12 +67,13 @@ def task(
 def make_task(
     function: object, base: object, options: Mapping[str, Any], local_names: Mapping[str, Any]
 ) -> Task[..., Any, Any]:
-    """Make a task of a function and register it; what ``task`` and ``TaskRegistry.register`` have in common."""
+    """Make a task of a function and register it: what ``task`` and ``TaskRegistry.register`` share."""
     from uno_jobs.tasks.registry import TaskRegistry
 
     if isinstance(function, Task):
         raise TaskDefinitionError(
-            f"{function!r} is a task already: decorate a function once, or register its .function under another name"
+            f"{function!r} is a task already: decorate a function once, "
+            "or register its .function under another name"
         )
     if isinstance(function, staticmethod | classmethod) or not callable(function):
         raise TaskDefinitionError(f"@task takes a function, not {function!r}")
@@ -107,8 +106,8 @@ def _configure(
     config = build_options(values, where=where, function_is_async=_is_async(function))
     if config.runs_in == "process" and "<locals>" in getattr(innermost(function), "__qualname__", ""):
         raise TaskDefinitionError(
-            f"task {where}: it runs in a child process, which could not find a function defined inside another "
-            "by importing: define it at the module's top level, or set runs_in='thread'"
+            f"task {where}: it runs in a child process, which could not find a function defined inside "
+            "another by importing: define it at the module's top level, or set runs_in='thread'"
         )
     return config
 
@@ -127,5 +126,6 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 def _surrounding_locals() -> Mapping[str, Any]:
     """Return the locals of the function that calls the decorator; nothing at a module's top level."""
-    frame = sys._getframe(2)  # noqa: SLF001 - pydantic and dataclasses do the same; there is no public way
-    return {} if frame.f_locals is frame.f_globals else frame.f_locals
+    here = inspect.currentframe()
+    caller = here.f_back.f_back if here is not None and here.f_back is not None else None
+    return {} if caller is None or caller.f_locals is caller.f_globals else caller.f_locals

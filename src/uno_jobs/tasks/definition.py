@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
-    from uno_jobs.context import Job
     from uno_jobs.middleware import TaskMiddleware
     from uno_jobs.queue.handles import JobHandle, SyncJobHandle
     from uno_jobs.tasks.options import (
@@ -76,7 +75,7 @@ class Task(Generic[P, R, C]):
     runs_in: RunsIn | None = None
     asynchronous: bool | None = None
     middleware: Sequence[TaskMiddleware] = ()
-    upgrade_from: Mapping[str, Callable[..., Any]] = {}  # noqa: RUF012 - a default that nothing changes
+    upgrade_from: Mapping[str, Callable[..., Any]] = {}
     expires: float | timedelta | None = None
 
     __name__: str

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import importlib.util
 import pkgutil
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uno_jobs.errors import DiscoveryError
 from uno_jobs.tasks.definition import Task
@@ -43,12 +42,12 @@ def discover_tasks(modules: str | Iterable[str]) -> list[AnyTask]:
         for module in _expand(name):
             found[module.__name__] = module
     registry = TaskRegistry.current()
-    for module in found.values():
-        for value in list(vars(module).values()):
-            # Also tasks of a module that was imported before this registry was put in force.
-            if isinstance(value, Task) and "config" in vars(value):
-                registry.add(value)
-    imported = {id(value) for module in found.values() for value in vars(module).values()}
+    members = [value for module in found.values() for value in list(vars(module).values())]
+    for value in members:
+        # Also tasks of a module that was imported before this registry was put in force.
+        if isinstance(value, Task) and "config" in vars(cast("AnyTask", value)):
+            registry.add(cast("AnyTask", value))
+    imported = {id(value) for value in members}
     return [
         task
         for task in registry.all()

@@ -151,7 +151,7 @@ def build_options(values: Mapping[str, object], *, where: str, function_is_async
             raise TaskDefinitionError(f"task {where}: there is no option {option!r}{suggest(option, known)}")
     merged: dict[str, Any] = {**DEFAULTS, **values}
     try:
-        kept = {option: _check(option, value) for option, value in merged.items()}
+        kept: dict[str, Any] = {option: _check(option, value) for option, value in merged.items()}
         _check_together(kept, merged, function_is_async=function_is_async)
     except InvalidOption as error:
         raise TaskDefinitionError(f"task {where}: {error}") from None
@@ -164,7 +164,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _check(option: str, value: object) -> object:  # noqa: PLR0911 - one branch an option
+def _check(option: str, value: object) -> object:
     if value is None and DEFAULTS.get(option, "") is None:
         return None
     match option:

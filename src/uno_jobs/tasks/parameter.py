@@ -69,7 +69,7 @@ class TypedValue:
         Raises:
             pydantic.ValidationError: It does not fit.
         """
-        if self.exact is EVERYTHING or type(value) in self.exact:
+        if self.exact is None or type(value) in self.exact:
             return value
         return self.adapter.validator.validate_python(value, by_alias=True, by_name=True)
 
@@ -79,7 +79,7 @@ class TypedValue:
         Raises:
             pydantic.ValidationError: It does not fit.
         """
-        if self.exact is EVERYTHING or type(value) in self.exact:
+        if self.exact is None or type(value) in self.exact:
             return value
         return self.adapter.validator.validate_json(to_json(value), by_alias=True, by_name=True)
 
@@ -89,7 +89,7 @@ class TypedValue:
         Raises:
             NotSerializable: It has no JSON form, or one that could not be read again.
         """
-        if self.exact is EVERYTHING or type(value) in self.exact:
+        if self.exact is None or type(value) in self.exact:
             return value
         try:
             plain = self.adapter.serializer.to_python(
@@ -145,8 +145,8 @@ class Parameter(TypedValue):
             annotation = annotations.resolve(parameter.annotation)
         except Exception as error:
             raise TaskDefinitionError(
-                f"{what}: its annotation {parameter.annotation!r} cannot be resolved: {error}. Import or define "
-                "what it names where it can be found at run time (not only under TYPE_CHECKING)"
+                f"{what}: its annotation {parameter.annotation!r} cannot be resolved: {error}. Import or "
+                "define what it names where it can be found at run time (not only under TYPE_CHECKING)"
             ) from error
         if parameter.default is None and annotation is not Any:
             annotation = Optional[annotation]  # noqa: UP045 - `X | None` fails where X is no class

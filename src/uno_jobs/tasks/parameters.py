@@ -103,7 +103,7 @@ class Parameters:
             values: list[Any] = []
             try:
                 for (exact, check), value in zip(self._restore, args, strict=False):
-                    values.append(value if exact is EVERYTHING or type(value) in exact else check(value))
+                    values.append(value if exact is None or type(value) in exact else check(value))
             except (ValidationError, NotSerializable):
                 pass  # below, where the parameter is named
             else:
@@ -134,7 +134,7 @@ class Parameters:
             plain = True
             try:
                 for (exact, check), value in zip(self._accept, args, strict=False):
-                    if exact is EVERYTHING or type(value) in exact:
+                    if exact is None or type(value) in exact:
                         checked.append(value)
                     else:
                         checked.append(check(value))

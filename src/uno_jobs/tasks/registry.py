@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from uno_jobs.errors import InvalidOption, TaskAlreadyRegistered, TaskDefinitionError, TaskNotFound
@@ -14,7 +14,7 @@ from uno_jobs.tasks.options import TaskOptionsArgs, suggest
 from uno_jobs.tasks.versions import highest, version_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from uno_jobs.middleware import TaskMiddleware
     from uno_jobs.tasks.definition import Task
@@ -52,8 +52,9 @@ class Registry:
                 return
             if present is not None and not _same_definition(present, task):
                 raise TaskAlreadyRegistered(
-                    f"task {key[0]!r} version {key[1]!r} is defined twice: {_place(present)} and {_place(task)}. "
-                    f"Give one of them another name (name=...) or version"
+                    f"task {key[0]!r} version {key[1]!r} is defined twice: "
+                    f"{_place(present)} and {_place(task)}. "
+                    "Give one of them another name (name=...) or version"
                 )
             self._replace({**self._tasks, key: task})
 
@@ -118,7 +119,7 @@ class Registry:
         twin = Registry()
         with self._lock:
             twin.middleware = self.middleware
-            twin._replace(dict(self._tasks))  # noqa: SLF001 - its own class
+            twin._replace(dict(self._tasks))
         return twin
 
     def _replace(self, tasks: dict[tuple[str, str], AnyTask]) -> None:
@@ -199,7 +200,7 @@ class TaskRegistry:
 
     @staticmethod
     @contextlib.contextmanager
-    def isolated(*, keep: bool = False) -> Iterator[Registry]:
+    def isolated(*, keep: bool = False) -> Generator[Registry]:
         """Put a registry of its own in force, for a test: ``with TaskRegistry.isolated(): ...``.
 
         It is in force for the whole process, threads included, until the block ends.
@@ -207,7 +208,7 @@ class TaskRegistry:
         Args:
             keep: Start with the tasks and the middleware there are, instead of none.
         """
-        global _current  # noqa: PLW0603 - the one place where it changes
+        global _current
         with _swap_lock:
             outer = _current
             _current = inner = outer.copy() if keep else Registry()
@@ -240,7 +241,7 @@ def _same_definition(one: AnyTask, other: AnyTask) -> bool:
     here, there = getattr(first, "__code__", None), getattr(second, "__code__", None)
     if here is None or there is None:
         return False
-    same_file = os.path.realpath(here.co_filename) == os.path.realpath(there.co_filename)
+    same_file = Path(here.co_filename).resolve() == Path(there.co_filename).resolve()
     if same_file and here.co_firstlineno == there.co_firstlineno:
         return True  # by two paths, or imported again
     if first.__module__ != second.__module__:

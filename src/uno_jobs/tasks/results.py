@@ -74,7 +74,7 @@ class ResultType:
 
     def _jsonable(self, value: Any) -> Any:
         exact = self._typed.exact
-        if exact is EVERYTHING or type(value) in exact:
+        if exact is None or type(value) in exact:
             return value
         try:
             return self._typed.adapter.serializer.to_python(

@@ -37,12 +37,13 @@ class KeyFunction:
                 needed += parameter.default is parameter.empty
             elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
                 raise TaskDefinitionError(
-                    f"task {task}: unique_key gets its arguments by position, but {parameter.name!r} can only "
-                    "be given by name"
+                    f"task {task}: unique_key gets its arguments by position, but {parameter.name!r} can "
+                    "only be given by name"
                 )
         if needed > parameters:
             raise TaskDefinitionError(
-                f"task {task}: unique_key wants {needed} arguments, but the task has only {parameters} parameters"
+                f"task {task}: unique_key wants {needed} arguments, "
+                f"but the task has only {parameters} parameters"
             )
         self._accepts = accepted
 

@@ -1,5 +1,7 @@
 """``test_task``: one run of one task, without a database or a worker."""
 
+# ruff: noqa: PT028 - test_task is no test, whatever its name
+
 from __future__ import annotations
 
 import uuid
