@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from uno_jobs.errors import CodeTooOld, DatabaseUnavailable, SchemaNotInstalled, SchemaTooOld, UnsupportedServer
+from uno_jobs.errors import (
+    CodeTooOld,
+    DatabaseUnavailable,
+    SchemaNotInstalled,
+    SchemaTooOld,
+    UnsupportedServer,
+)
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quote_schema
 from uno_jobs.storage.urls import hide_password, plain_url
 
@@ -58,7 +64,9 @@ TROUBLE: Final[tuple[type[BaseException], ...]] = (
 """Errors of the database's, not of what was asked of it: wait, connect again, go on."""
 
 
-async def connect(url: str, schema: str = DEFAULT_SCHEMA, *, name: str = "uno-jobs", timeout: float = 10.0) -> Connection:
+async def connect(
+    url: str, schema: str = DEFAULT_SCHEMA, *, name: str = "uno-jobs", timeout: float = 10.0
+) -> Connection:
     """Open a connection.
 
     Args:
@@ -70,7 +78,12 @@ async def connect(url: str, schema: str = DEFAULT_SCHEMA, *, name: str = "uno-jo
     Raises:
         DatabaseUnavailable: It cannot be reached, or refuses.
     """
-    settings = {**SETTINGS, **KEEPALIVE, "application_name": name, "search_path": f"{quote_schema(schema)}, pg_temp"}
+    settings = {
+        **SETTINGS,
+        **KEEPALIVE,
+        "application_name": name,
+        "search_path": f"{quote_schema(schema)}, pg_temp",
+    }
     with translate_errors(hide_password(url)):
         return await asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings)
 
@@ -123,7 +136,12 @@ def translate_errors(url: str = "the database") -> Iterator[None]:
     """Turn what drivers raise when a database cannot be reached into ``DatabaseUnavailable``."""
     try:
         yield
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+    except (
+        OSError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.TooManyConnectionsError,
+    ) as error:
         raise DatabaseUnavailable(f"{url} cannot be reached: {error or type(error).__name__}") from error
     except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         raise DatabaseUnavailable(f"{url} refuses the connection: {error}") from error

@@ -35,3 +35,9 @@ def highest(versions: Iterable[str]) -> str:
         ValueError: There is none.
     """
     return max(versions, key=version_key)
+
+
+def sort_text(version: str) -> str:
+    """Return a text that sorts, byte by byte, as ``version_key`` does; for the database."""
+    parts, text = version_key(version)
+    return "\x01".join([*(f"{kind}{number:024d}{word}" for kind, number, word in parts), text])

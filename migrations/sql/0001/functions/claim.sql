@@ -71,13 +71,14 @@ BEGIN
                 IF v_got < v_want THEN
                     seq := v_reached;
                 END IF;
-                IF seq IS NOT NULL THEN
+                scan_us := extract(epoch FROM clock_timestamp() - v_started) * 1e6;
+                -- A scan that saw nothing is only worth a word if it took long: dead rows.
+                IF seq IS NOT NULL OR scan_us > 500 THEN
                     id := NULL;
                     queue := p_queues[q];
                     priority := p;
-                    scan_us := extract(epoch FROM clock_timestamp() - v_started) * 1e6;
                     RETURN NEXT;
-                    p_floors[(q - 1) * 10 + p + 1] := seq;
+                    p_floors[(q - 1) * 10 + p + 1] := coalesce(seq, v_floor);
                 END IF;
                 IF v_got > 0 THEN
                     v_all := v_all || v_ids;

@@ -1,0 +1,150 @@
+"""The worker's side of the schema's functions: the only code that calls them for it. One round trip a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from uno_jobs.storage.schema import quote_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+CALL_TIMEOUT = 30.0
+"""Seconds after which a call is given up and its connection with it: a network may have gone silent."""
+
+
+class Promoted(NamedTuple):
+    """What a promotion did and saw."""
+
+    count: int
+    reached: datetime | None
+    scan_us: int
+    next_due: datetime | None
+
+
+class Gateway:
+    """The functions of one schema, on one asyncpg connection. Errors are asyncpg's own."""
+
+    def __init__(self, connection: Any, schema: str) -> None:
+        self.connection = connection
+        self._schema = quote_schema(schema)
+        self._prepared: dict[str, Any] = {}
+
+    async def claim(
+        self,
+        worker: UUID,
+        lease: int,
+        slots: int,
+        queues: Sequence[str],
+        limits: Sequence[int],
+        floors: Sequence[int],
+        known: Sequence[str],
+    ) -> list[asyncpg.Record]:
+        """Take ready jobs. The columns are those of the SQL function; rows without an id are reports of scans."""
+        return await self._rows(
+            "SELECT * FROM {}.claim($1, $2, $3, $4, $5, $6, $7)",
+            worker,
+            lease,
+            slots,
+            queues,
+            limits,
+            floors,
+            known,
+        )
+
+    async def finish(
+        self, worker: UUID, ids: Sequence[UUID], leases: Sequence[int], results: Sequence[str], others: str
+    ) -> list[asyncpg.Record]:
+        """Record ended attempts; returns (id, fate) of those that were not recorded: stale or locked."""
+        return await self._rows(
+            "SELECT * FROM {}.finish($1, $2, $3, $4, $5)", worker, ids, leases, results, others
+        )
+
+    async def held(self, worker: UUID) -> list[asyncpg.Record]:
+        """Return (id, lease, cancel_asked) of what the database believes that the worker runs."""
+        return await self._rows("SELECT * FROM {}.held($1)", worker)
+
+    async def adopt(self, old: UUID, new: UUID, ids: Sequence[UUID], leases: Sequence[int]) -> set[UUID]:
+        """Move running jobs to the worker's next incarnation; returns those that were moved."""
+        rows = await self._rows("SELECT adopt FROM {}.adopt($1, $2, $3, $4)", old, new, ids, leases)
+        return {row[0] for row in rows}
+
+    async def hand_back(
+        self, worker: UUID, ids: Sequence[UUID], leases: Sequence[int], reason: str
+    ) -> set[UUID]:
+        """Give running jobs up unharmed; returns those that were given up."""
+        rows = await self._rows(
+            "SELECT hand_back FROM {}.hand_back($1, $2, $3, $4)", worker, ids, leases, reason
+        )
+        return {row[0] for row in rows}
+
+    async def rescue(self, worker: UUID, cause: str, max_lost: int) -> set[UUID]:
+        """Give back what a dead worker was running; returns the jobs."""
+        rows = await self._rows("SELECT rescue FROM {}.rescue($1, $2, $3)", worker, cause, max_lost)
+        return {row[0] for row in rows}
+
+    async def promote(self, limit: int, floor: datetime) -> Promoted:
+        """Make due jobs ready."""
+        rows = await self._rows("SELECT * FROM {}.promote($1, $2)", limit, floor)
+        return Promoted(*rows[0])
+
+    async def expire(self, limit: int) -> int:
+        """Cancel jobs that expired before they started; returns how many."""
+        return (await self._rows("SELECT {}.expire($1)", limit))[0][0]
+
+    async def register(
+        self,
+        worker: UUID,
+        supervisor: UUID,
+        lock_key: int | None,
+        pid: int,
+        hostname: str,
+        revision: int,
+        concurrency: int,
+        queues: Sequence[str],
+        tasks: str,
+    ) -> None:
+        """Make a worker known; ``tasks`` is JSON."""
+        await self._rows(
+            "SELECT {}.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            worker, supervisor, lock_key, pid, hostname, revision, concurrency, queues, tasks,
+        )  # fmt: skip
+
+    async def worker_state(self, worker: UUID, state: str, cause: str | None = None) -> bool:
+        """Move a living worker to draining, stopped or dead."""
+        return (await self._rows("SELECT {}.worker_state($1, $2, $3)", worker, state, cause))[0][0]
+
+    async def beat(self, workers: Sequence[UUID]) -> set[UUID]:
+        """Say that workers live; returns those that were declared dead."""
+        return {row[0] for row in await self._rows("SELECT beat FROM {}.beat($1)", workers)}
+
+    async def observe(self, suspects: Sequence[UUID]) -> list[asyncpg.Record]:
+        """Return (id, beat, holds_lock, locked) of the living workers."""
+        return await self._rows("SELECT * FROM {}.observe($1)", suspects)
+
+    async def mark_hungry(self, worker: UUID, queues: Sequence[str], seconds: float) -> None:
+        """Ask to be notified of new jobs for so many seconds."""
+        await self._rows("SELECT {}.mark_hungry($1, $2, $3)", worker, queues, seconds)
+
+    async def take_chore(self, chore: str, worker: UUID, seconds: float) -> bool:
+        """Take or renew the lease of a chore."""
+        return (await self._rows("SELECT {}.take_chore($1, $2, $3)", chore, worker, seconds))[0][0]
+
+    async def set_progress(self, job: UUID, lease: int, fraction: float, message: str) -> None:
+        """Record a job's progress, if its lease still stands."""
+        await self._rows("SELECT {}.set_progress($1, $2, $3, $4)", job, lease, fraction, message)
+
+    async def channel(self) -> str:
+        """Return the schema's NOTIFY channel."""
+        return (await self._rows("SELECT channel FROM {}.schema_info"))[0][0]
+
+    async def _rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            prepared = await self.connection.prepare(statement.format(self._schema), timeout=CALL_TIMEOUT)
+            self._prepared[statement] = prepared
+        return await prepared.fetch(*args, timeout=CALL_TIMEOUT)

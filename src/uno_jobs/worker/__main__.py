@@ -1,0 +1,106 @@
+"""The worker process, as a supervisor starts it: ``python -m uno_jobs.worker``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any, Final
+
+from uno_jobs.errors import (
+    CodeTooOld,
+    ConfigurationError,
+    SchemaNotInstalled,
+    SchemaTooOld,
+    UnoJobsError,
+    UnsupportedServer,
+)
+from uno_jobs.worker.config import ENVIRONMENT, WorkerConfig
+
+logger = logging.getLogger("uno_jobs.worker")
+
+NOT_WORTH_A_RESTART: Final = 3
+"""Exit status for what a new start would not mend."""
+ORPHANED: Final = 4
+"""Exit status of a worker whose supervisor is gone."""
+
+
+class Control:
+    """The socket to the supervisor: what happens here goes out, and its end means that the supervisor is gone."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._socket = None if fd is None else socket.socket(fileno=fd)
+
+    def announce(self, event: dict[str, Any]) -> None:
+        """Tell the supervisor, if there is one."""
+        if self._socket is not None:
+            # A supervisor that is gone is noticed by the reader.
+            with contextlib.suppress(OSError):
+                self._socket.sendall(json.dumps(event).encode() + b"\n")
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stop at once when the supervisor is gone: nobody beats for us, and others will run our jobs."""
+        if self._socket is not None:
+            self._socket.setblocking(True)
+            loop.add_reader(self._socket.fileno(), self._on_readable)
+
+    def _on_readable(self) -> None:
+        assert self._socket is not None
+        if not self._socket.recv(4096, socket.MSG_DONTWAIT):
+            logger.error("the supervisor is gone; stopping at once")
+            os._exit(ORPHANED)
+
+
+async def run(config: WorkerConfig, control: Control) -> None:
+    """Run one worker until it is told to stop."""
+    from uno_jobs.worker.worker import Worker
+
+    worker = Worker(config, announce=control.announce)
+    loop = asyncio.get_running_loop()
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_, worker.drain)
+    control.watch(loop)
+    await worker.run()
+
+
+def main() -> int:
+    """Start a worker as its configuration says; returns the exit status."""
+    from uno_jobs.logs import configure_logging
+    from uno_jobs.tasks.discovery import discover_tasks
+
+    config = WorkerConfig.from_json(os.environ[ENVIRONMENT])
+    configure_logging(config.log_format, config.log_level)
+    control = Control(config.control_fd)
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as python -m does
+    try:
+        if config.app:
+            discover_tasks(list(config.app))
+        _run_loop(run(config, control))
+    except (ConfigurationError, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer) as error:
+        logger.error("the worker cannot start: %s", error)  # noqa: TRY400 - the message says it all
+        return NOT_WORTH_A_RESTART
+    except UnoJobsError:
+        logger.exception("the worker cannot start")
+        return NOT_WORTH_A_RESTART
+    return 0
+
+
+def _run_loop(main_: Any) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main_)
+    else:
+        uvloop.run(main_)
+
+
+if __name__ == "__main__":
+    status = main()
+    logging.shutdown()
+    # Threads that would not stop must not keep a process whose jobs are in other hands.
+    os._exit(status)

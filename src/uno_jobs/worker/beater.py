@@ -1,0 +1,42 @@
+"""The beat of a worker that has no supervisor: one that runs inside somebody's program or test."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from uno_jobs.worker.line import LINE_TROUBLE
+
+if TYPE_CHECKING:
+    from uno_jobs.worker.identity import Identity
+    from uno_jobs.worker.line import Line
+
+EVERY: Final = 1.0
+
+
+class Beater:
+    """Says every second that the worker lives. A task that blocks the event loop stops it: a supervisor would not be."""
+
+    def __init__(self, line: Line, identity: Identity) -> None:
+        self._line = line
+        self._identity = identity
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Beat until stopped."""
+        while not self._stop.is_set():
+            gateway = await self._line.get()
+            try:
+                await gateway.beat([self._identity.id])
+            except LINE_TROUBLE as error:
+                self._line.drop(error)
+                continue
+            try:
+                async with asyncio.timeout(EVERY):
+                    await self._stop.wait()
+            except TimeoutError:
+                pass

@@ -1,0 +1,104 @@
+"""Chores: make due jobs ready, cancel the expired, rescue the jobs of dead workers. Harmless under two who do them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from uno_jobs.worker.line import LINE_TROUBLE
+from uno_jobs.worker.watcher import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uno_jobs.storage.gateway import Gateway
+    from uno_jobs.worker.identity import Identity
+    from uno_jobs.worker.line import Line
+
+logger = logging.getLogger("uno_jobs.worker")
+
+ROUND: Final = 1.0
+BATCH: Final = 1_000
+LEASE: Final = 5.0
+FULL_EVERY: Final = 60.0
+_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Chores:
+    """One round a second, more often while there is much to do or a job is due sooner."""
+
+    def __init__(self, line: Line, identity: Identity, max_lost: int, promoted: Callable[[], None]) -> None:
+        self._line = line
+        self._identity = identity
+        self._max_lost = max_lost
+        self._promoted = promoted
+        self._watcher = Watcher()
+        self._floor = _START
+        self._full_due = 0.0
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Do no more."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Do the chores until stopped."""
+        while not self._stop.is_set():
+            gateway = await self._line.get()
+            try:
+                wait = await self._round(gateway)
+            except LINE_TROUBLE as error:
+                self._line.drop(error)
+                continue
+            try:
+                async with asyncio.timeout(wait):
+                    await self._stop.wait()
+            except TimeoutError:
+                pass
+
+    async def _round(self, gateway: Gateway) -> float:
+        """Do one round; returns the seconds until the next."""
+        # Every worker watches, one does the rest: a dead leader must not be the one who would have noticed.
+        await self._watch(gateway)
+        if not await gateway.take_chore("maintenance", self._identity.id, LEASE):
+            return ROUND
+        wait = await self._promote(gateway)
+        while await gateway.expire(BATCH) == BATCH:
+            pass
+        return wait
+
+    async def _watch(self, gateway: Gateway) -> None:
+        rows = await gateway.observe(self._watcher.suspects())
+        others = [row for row in rows if row[0] != self._identity.id]
+        for worker, cause in self._watcher.observe(self._line.connects, others).items():
+            if await gateway.worker_state(worker, "dead", cause):
+                logger.warning("a worker is dead", extra={"dead_worker": str(worker), "cause": cause})
+            rescued = await gateway.rescue(worker, cause, self._max_lost)
+            if rescued:
+                logger.warning(
+                    "rescued jobs of a dead worker", extra={"dead_worker": str(worker), "jobs": len(rescued)}
+                )
+
+    async def _promote(self, gateway: Gateway) -> float:
+        # The floor spares the walk over what was promoted and is not yet vacuumed; a full scan finds what came in behind it.
+        full = time.monotonic() >= self._full_due
+        while True:
+            done = await gateway.promote(BATCH, _START if full else self._floor)
+            if full:
+                self._full_due = time.monotonic() + min(FULL_EVERY, 20 * done.scan_us / 1e6)
+                full = False
+            if done.reached is not None:
+                self._floor = done.reached
+            if done.count:
+                self._promoted()
+            if done.count < BATCH:
+                break
+        if done.next_due is None:
+            return ROUND
+        due_in = (
+            done.next_due - await gateway.connection.fetchval("SELECT clock_timestamp()")
+        ).total_seconds()
+        return min(ROUND, max(0.001, due_in))

@@ -1,0 +1,101 @@
+"""The executor: makes a job of a claimed row, runs it, and passes on how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from uno_jobs.context import Job
+from uno_jobs.errors import UnoJobsError
+from uno_jobs.outcomes import Cancelled, ErrorRecord, Failed, HandedBack
+from uno_jobs.runners.records import record_error
+from uno_jobs.worker.holdings import Holding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
+    from uno_jobs.context import JobControl
+    from uno_jobs.outcomes import Outcome
+    from uno_jobs.runners.invocation import Plan, Plans
+    from uno_jobs.worker.holdings import Holdings
+
+logger = logging.getLogger("uno_jobs.worker")
+
+_ROW_MISSING: Final = Failed(
+    ErrorRecord("JobRowMissing", "the row in jobs is gone: somebody deleted it while the job was unfinished")
+)
+
+
+class Executor:
+    """Runs jobs, each in an asyncio task of its own, and calls ``ended`` for each."""
+
+    def __init__(
+        self, holdings: Holdings, plans: Plans, control: JobControl, ended: Callable[[Holding], None]
+    ) -> None:
+        self._holdings = holdings
+        self._plans = plans
+        self._control = control
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+
+    def dispatch(self, rows: list[asyncpg.Record], lease: int) -> None:
+        """Start claimed jobs; the columns are those of the SQL function ``claim``."""
+        create_task = self._loop.create_task
+        started = self._holdings.started
+        plans = self._plans
+        control = self._control
+        kind: tuple[Any, Any] = (None, None)
+        plan: Plan | None = None
+        for row in rows:
+            (id_, queue, priority, _, _, task, version, args, kwargs, metadata, attempt, failures, _, _,
+             created_at, run_at, started_at, workflow_id) = row  # fmt: skip
+            wrong: Outcome | None = None
+            if task is None:
+                plan, wrong = None, _ROW_MISSING
+                kind = (None, None)
+            elif kind != (task, version) or plan is None:
+                kind = (task, version)
+                try:
+                    plan = plans.get(task, version)
+                except UnoJobsError as error:
+                    plan, wrong = None, Failed(record_error(error))
+            job = Job(
+                id_, task or "?", version or "?", queue or "?", priority or 0, attempt, failures,
+                plan.options.max_retries + 1 if plan is not None else 0,
+                args or "[]", kwargs or "{}", metadata or "{}",
+                created_at, run_at, started_at, workflow_id, lease, control,
+            )  # fmt: skip
+            holding = Holding(job, plan)
+            started(holding)
+            if plan is None:
+                holding.outcome = wrong
+                self._ended(holding)
+            else:
+                holding.runner = create_task(self._run(holding, plan))
+
+    async def _run(self, holding: Holding, plan: Plan) -> None:
+        try:
+            holding.outcome = await plan.perform(holding.job)
+        except asyncio.CancelledError:
+            holding.outcome = _stopped(holding)
+        except BaseException as error:
+            # KeyboardInterrupt and the like: the process ends, but not without saying what became of the job.
+            holding.outcome = Failed(record_error(error))
+            self._ended(holding)
+            raise
+        self._ended(holding)
+
+    def stop_job(self, holding: Holding) -> None:
+        """Ask a running job to stop; why is in the holding."""
+        holding.job.cancel_requested = True
+        if holding.runner is not None:
+            holding.runner.cancel()
+
+
+def _stopped(holding: Holding) -> Outcome:
+    if holding.cancel_reason is not None:
+        return Cancelled(holding.cancel_reason)
+    return HandedBack(holding.hand_back_reason or "its worker gave it up")

@@ -1,0 +1,94 @@
+"""What a worker process holds: jobs that run here, and outcomes that the database has not confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from uno_jobs.context import Job
+    from uno_jobs.outcomes import Outcome
+    from uno_jobs.runners.invocation import Plan
+
+MAX_UNSENT: Final = 5_000
+"""Outcomes that may wait to be sent before nothing more is claimed."""
+
+
+class Holding:
+    """One job under one lease."""
+
+    __slots__ = ("cancel_reason", "disowned", "hand_back_reason", "job", "outcome", "plan", "runner")
+
+    def __init__(self, job: Job, plan: Plan | None) -> None:
+        self.job = job
+        self.plan = plan
+        self.runner: asyncio.Task[None] | None = None
+        self.outcome: Outcome | None = None
+        self.cancel_reason: str | None = None
+        """Why somebody cancelled it, if anybody did."""
+        self.hand_back_reason: str | None = None
+        """Why the worker gives it up, if it does."""
+        self.disowned = False
+        """Its lease is over: whatever comes of it is not sent."""
+
+
+class Holdings:
+    """All jobs that this process has claimed and not yet accounted for. Belongs to one event loop."""
+
+    def __init__(self, concurrency: int, limits: dict[str, int]) -> None:
+        self.running: dict[UUID, Holding] = {}
+        self.unsent: dict[UUID, Holding] = {}
+        self._concurrency = concurrency
+        self._limits = limits
+        self._by_queue: dict[str, int] = dict.fromkeys(limits, 0)
+        self.changed = asyncio.Event()
+        """Set whenever a slot became free or an outcome was sent."""
+
+    @property
+    def free(self) -> int:
+        """How many more jobs may be claimed now."""
+        return 0 if len(self.unsent) > MAX_UNSENT else self._concurrency - len(self.running)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing is left to send."""
+        return not self.running and not self.unsent
+
+    def limit(self, queue: str) -> int:
+        """Return how many more jobs of a queue may be claimed now, as far as the queue's own limit goes."""
+        limit = self._limits.get(queue)
+        return self._concurrency if limit is None else limit - self._by_queue[queue]
+
+    def started(self, holding: Holding) -> None:
+        """A job was claimed: it takes up a slot."""
+        job = holding.job
+        self.running[job.id] = holding
+        if job.queue in self._by_queue:
+            self._by_queue[job.queue] += 1
+
+    def ended(self, holding: Holding) -> None:
+        """A job's run is over: its slot is free, its outcome still to be sent."""
+        job = holding.job
+        del self.running[job.id]
+        if job.queue in self._by_queue:
+            self._by_queue[job.queue] -= 1
+        if not holding.disowned:
+            self.unsent[job.id] = holding
+        self.changed.set()
+
+    def sent(self, holding: Holding) -> None:
+        """An outcome is durable, or moot."""
+        self.unsent.pop(holding.job.id, None)
+        self.changed.set()
+
+    def leases(self) -> tuple[list[Any], list[int]]:
+        """Return ids and leases of all that is held."""
+        held = [*self.running.values(), *self.unsent.values()]
+        return [one.job.id for one in held], [one.job.lease for one in held]
+
+    def knows(self, job_id: UUID, lease: int) -> bool:
+        """Say whether a job is held here under this lease."""
+        holding = self.running.get(job_id) or self.unsent.get(job_id)
+        return holding is not None and holding.job.lease == lease

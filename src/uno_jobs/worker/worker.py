@@ -1,0 +1,244 @@
+"""A worker: its parts put together, their start, their work and their orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+from uno_jobs.runners.hooks import run_hooks, wants_hooks
+from uno_jobs.runners.invocation import Plans
+from uno_jobs.runners.thread import Threads
+from uno_jobs.tasks.registry import TaskRegistry
+from uno_jobs.worker.beater import Beater
+from uno_jobs.worker.chores import Chores
+from uno_jobs.worker.claimer import Claimer
+from uno_jobs.worker.completer import Completer
+from uno_jobs.worker.executor import Executor
+from uno_jobs.worker.floors import ScanFloors
+from uno_jobs.worker.holdings import Holdings
+from uno_jobs.worker.identity import Identity
+from uno_jobs.worker.line import LINE_TROUBLE, Line
+from uno_jobs.worker.listener import Listener
+from uno_jobs.worker.progress import ProgressWriter
+from uno_jobs.worker.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uno_jobs.tasks.registry import Registry
+    from uno_jobs.worker.config import WorkerConfig
+    from uno_jobs.worker.holdings import Holding
+
+logger = logging.getLogger("uno_jobs.worker")
+
+CLEAN_UP = 2.0
+"""Seconds of the grace kept for cancelling what is left and handing it back."""
+
+
+class Part(Protocol):
+    """A part of a worker: ``run`` until ``stop``."""
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Worker:
+    """Runs jobs until told to stop: ``await Worker(config).run()``. Make it inside the event loop that it is to use.
+
+    Args:
+        config: What it serves, and where.
+        registry: Its tasks; the registry in force, if none is given.
+        announce: Told of registration, draining and the end, as a supervisor is.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        *,
+        registry: Registry | None = None,
+        announce: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        registry = registry or TaskRegistry.current()
+        self.config = config
+        self._announce = announce or _nobody
+        self.holdings = Holdings(
+            config.concurrency, {name: limit for name, limit in config.queues if limit is not None}
+        )
+        self.identity = Identity(config, self.holdings, registry, self._announce)
+        self._lines: list[Line] = []
+        self._threads = Threads(min(config.concurrency, 64))
+        plans = Plans(threads=self._threads, max_result_size=config.max_result_size, registry=registry)
+        side = self._line("chores")
+        self.progress = ProgressWriter(self._line("progress"))
+        self.completer = Completer(
+            self._line("completer"), self.identity, self.holdings, self._durable, self._reconcile
+        )
+        self.executor = Executor(self.holdings, plans, self.progress, self._ended)
+        self._claim_line = self._line("claimer")
+        self.claimer = Claimer(
+            config,
+            self._claim_line,
+            self.identity,
+            self.holdings,
+            ScanFloors(),
+            self.executor.dispatch,
+            self._reconcile,
+        )
+        self.reconciler = Reconciler(
+            self._line("reconciler"), self.identity, self.holdings, self.claimer.gate, self.executor.stop_job
+        )
+        self.listener = Listener(
+            self._line("listener"), [name for name, _ in config.queues], self.claimer.wake, self._reconcile
+        )
+        self.chores = Chores(side, self.identity, config.max_lost, self.claimer.wake)
+        self._parts: list[Part] = [self.listener, self.reconciler, self.chores, self.completer, self.progress]
+        if not config.supervisor_id:
+            self._parts.append(Beater(self._line("beat"), self.identity))
+        self._hooks: set[asyncio.Task[None]] = set()
+        self._drain = asyncio.Event()
+        self._abort = asyncio.Event()
+        self.started = asyncio.Event()
+        """Set when the worker is registered and claims."""
+
+    def drain(self) -> None:
+        """Claim no more, let running jobs end within the grace, then stop. A second call hands them back at once."""
+        if self._drain.is_set():
+            self._abort.set()
+        self._drain.set()
+
+    async def run(self) -> None:
+        """Run until drained, or, with ``until_empty``, until there is nothing left to do.
+
+        Raises:
+            SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: This database is not for this code.
+        """
+        await self._claim_line.get()
+        logger.info(
+            "worker started", extra={"worker_id": str(self.identity.id), "tasks": len(self.identity.known)}
+        )
+        tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in self._parts]
+        claiming = asyncio.create_task(self.claimer.run(), name="Claimer")
+        self.started.set()
+        end = [asyncio.create_task(self._drain.wait()), asyncio.create_task(self.claimer.empty.wait())]
+        try:
+            done, _ = await asyncio.wait([*tasks, claiming, *end], return_when=asyncio.FIRST_COMPLETED)
+            _raise_first(done)
+            await self._shut_down(claiming, tasks)
+        finally:
+            for task in (*tasks, claiming, *end):
+                task.cancel()
+            await asyncio.gather(*tasks, claiming, *end, return_exceptions=True)
+            self._threads.close(wait=False)
+            for line in self._lines:
+                await line.close()
+
+    async def _shut_down(self, claiming: asyncio.Task[None], parts: list[asyncio.Task[None]]) -> None:
+        self._announce({"event": "draining"})
+        self.claimer.stop()
+        await self._quietly(self._set_state("draining"))
+        await _until(claiming, self._abort, 5.0)
+        await self._finish_running()
+        self.completer.stop()
+        self.progress.stop()
+        for part in self._parts:
+            part.stop()
+        # Everything is in the database before the process goes; if that is away, what is left is rescued later.
+        await asyncio.wait(parts, timeout=5.0 if self._abort.is_set() else max(5.0, self.config.grace))
+        if self._hooks:
+            await asyncio.wait(self._hooks, timeout=CLEAN_UP)
+        await self._hand_back_threads()
+        await self._quietly(self._set_state("stopped"))
+        self._announce({"event": "stopped"})
+        logger.info("worker stopped", extra={"worker_id": str(self.identity.id)})
+
+    async def _finish_running(self) -> None:
+        """Let what runs end by itself within the grace, then cancel it."""
+        deadline = asyncio.get_running_loop().time() + max(0.0, self.config.grace - CLEAN_UP)
+        while self.holdings.running and not self._abort.is_set():
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            self.holdings.changed.clear()
+            await _until(asyncio.ensure_future(self.holdings.changed.wait()), self._abort, left)
+        for holding in list(self.holdings.running.values()):
+            holding.hand_back_reason = "its worker was shut down"
+            self.executor.stop_job(holding)
+        runners = [one.runner for one in self.holdings.running.values() if one.runner is not None]
+        if runners:
+            logger.warning("handing back jobs that did not end in time", extra={"jobs": len(runners)})
+            await asyncio.wait(runners, timeout=CLEAN_UP / 2)
+
+    async def _hand_back_threads(self) -> None:
+        """What would not stop is handed back last: until then nobody else may run it."""
+        left = list(self.holdings.running.values())
+        for holding in left:
+            holding.disowned = True
+        if left:
+            ids, leases = [one.job.id for one in left], [one.job.lease for one in left]
+            await self._quietly(
+                self._claim_line.call(
+                    lambda gateway: gateway.hand_back(
+                        self.identity.id, ids, leases, "its worker was shut down"
+                    )
+                )
+            )
+
+    async def _set_state(self, state: str) -> None:
+        await self._claim_line.call(lambda gateway: gateway.worker_state(self.identity.id, state))
+
+    async def _quietly(self, action: Any) -> None:
+        """Do what is only good manners at the end, and give up on it when the database does not answer."""
+        try:
+            async with asyncio.timeout(3.0):
+                await action
+        except LINE_TROUBLE as error:
+            logger.warning(
+                "the database did not answer while the worker stopped", extra={"error": str(error)}
+            )
+
+    def _line(self, name: str) -> Line:
+        line = Line(self.config.url, self.config.schema, name, self._on_connect)
+        self._lines.append(line)
+        return line
+
+    async def _on_connect(self, gateway: Any) -> None:
+        await self.identity.on_connect(gateway)
+        if self.started.is_set():
+            self.reconciler.ask()
+
+    def _reconcile(self) -> None:
+        self.reconciler.ask()
+
+    def _ended(self, holding: Holding) -> None:
+        self.holdings.ended(holding)
+        if not holding.disowned:
+            self.completer.submit(holding)
+
+    def _durable(self, holding: Holding) -> None:
+        plan, outcome = holding.plan, holding.outcome
+        if plan is None or outcome is None or not wants_hooks(plan.task, outcome):
+            return
+        task = asyncio.create_task(run_hooks(plan.task, holding.job, outcome, threads=self._threads))
+        self._hooks.add(task)
+        task.add_done_callback(self._hooks.discard)
+
+
+def _nobody(_: dict[str, Any]) -> None:
+    """Hear an announcement when no supervisor does."""
+
+
+def _raise_first(done: set[asyncio.Task[Any]]) -> None:
+    for task in done:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+async def _until(task: asyncio.Future[Any], abort: asyncio.Event, seconds: float) -> None:
+    """Wait for a task, but not longer than so many seconds, nor after an abort."""
+    aborted = asyncio.ensure_future(abort.wait())
+    try:
+        await asyncio.wait({task, aborted}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        aborted.cancel()
