@@ -127,7 +127,7 @@ def _refuse(value: object, error: Exception) -> NoReturn:
         reason = "NaN and Infinity cannot be JSON: use None or a text"
     elif "digits" in str(error):
         reason = "an integer has more than 4,300 digits"
-    elif "ircular reference" in str(error) or isinstance(error, RecursionError):
+    elif "ircular reference" in str(error) or "depth" in str(error) or isinstance(error, RecursionError):
         reason = f"it refers to itself, or is nested deeper than {MAX_DEPTH} levels"
     else:
         reason = str(error) or type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -73,8 +72,8 @@ def parse_seconds(value: object, option: str, *, above_zero: bool = False) -> fl
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        # An int too large for a float is too large here as well.
-        seconds = float(value) if abs(value) <= MAX_SECONDS or math.isnan(value) else math.inf
+        # An int too large for a float is too large here as well. NaN stays NaN.
+        seconds = float(value) if isinstance(value, float) else float(max(-1, min(value, 2**60)))
     else:
         raise InvalidOption(f"{option} must be {wanted}, not {value!r}")
     if not 0 <= seconds <= MAX_SECONDS or (above_zero and seconds == 0):
@@ -187,10 +186,12 @@ def upgrades(value: object) -> dict[str, Callable[..., Any]]:
     for old, rewrite in cast("Mapping[object, object]", value).items():
         if not callable(rewrite) or inspect.iscoroutinefunction(rewrite):
             raise InvalidOption(
-                f"upgrade_from[{old!r}] must be a plain function of (args, kwargs) that returns both, "
-                f"not {rewrite!r}"
+                f"upgrade_from[{old!r}] must be a plain function of (args, kwargs) that returns both, not {rewrite!r}"
             )
-        kept[version(old)] = rewrite
+        try:
+            kept[version(old)] = rewrite
+        except InvalidOption as error:
+            raise InvalidOption(f"upgrade_from: {error}") from None
     return kept
 
 

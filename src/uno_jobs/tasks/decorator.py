@@ -23,9 +23,7 @@ class TaskDecorator(Protocol):
     """What ``@task(...)`` returns."""
 
     @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
 
@@ -72,8 +70,7 @@ def make_task(
 
     if isinstance(function, Task):
         raise TaskDefinitionError(
-            f"{function!r} is a task already: decorate a function once, "
-            "or register its .function under another name"
+            f"{function!r} is a task already: decorate a function once, or register its .function under another name"
         )
     if isinstance(function, staticmethod | classmethod) or not callable(function):
         raise TaskDefinitionError(f"@task takes a function, not {function!r}")

@@ -212,7 +212,8 @@ class Task(Generic[P, R, C]):
 
     _annotations: Annotations
     _key_function: KeyFunction | None
-    local_names: Mapping[str, Any]
+    loaded_by: object
+    """The import that ran the function's module, to tell a reload from a second definition."""
 
     def bind(self, function: Callable[P, C], config: TaskOptions, local_names: Mapping[str, Any]) -> None:
         """Make this instance the task of a function; called once, by ``@task``.
@@ -224,9 +225,7 @@ class Task(Generic[P, R, C]):
         try:
             self._annotations = Annotations(function, local_names)
         except (TypeError, ValueError) as error:
-            raise TaskDefinitionError(
-                f"task {where}: {function!r} has no signature to read: {error}"
-            ) from error
+            raise TaskDefinitionError(f"task {where}: {function!r} has no signature to read: {error}") from error
         self.function = function
         self.config = config
         self.success_hooks, self.failure_hooks, self.retry_hooks = [], [], []
@@ -246,11 +245,10 @@ class Task(Generic[P, R, C]):
                     f"task {where}: the default of parameter {parameter.name!r} is not JSON: {why}"
                 )
         inner = innermost(function)
+        self.loaded_by = getattr(inner, "__globals__", {}).get("__spec__")
         if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
             raise TaskDefinitionError(f"task {where}: a generator function cannot be a task: return a list")
 
 
-OPTION_ATTRIBUTES = tuple(
-    name for name in Task.__annotations__ if name in Task.__dict__ and not name.startswith("_")
-)
+OPTION_ATTRIBUTES = tuple(name for name in Task.__annotations__ if name in Task.__dict__ and not name.startswith("_"))
 """The class attributes that are options."""

@@ -49,17 +49,13 @@ def discover_tasks(modules: str | Iterable[str]) -> list[AnyTask]:
             registry.add(cast("AnyTask", value))
     imported = {id(value) for value in members}
     return [
-        task
-        for task in registry.all()
-        if id(task) in imported or getattr(task.function, "__module__", None) in found
+        task for task in registry.all() if id(task) in imported or getattr(task.function, "__module__", None) in found
     ]
 
 
 def _expand(pattern: object) -> Iterator[ModuleType]:
     """Import and yield what one name or pattern stands for."""
-    if not isinstance(pattern, str) or not all(
-        part.replace("*", "a").isidentifier() for part in pattern.split(".")
-    ):
+    if not isinstance(pattern, str) or not all(part.replace("*", "a").isidentifier() for part in pattern.split(".")):
         raise DiscoveryError(
             f"discover_tasks takes module names such as 'myapp.tasks' or 'myapp.tasks.*', not {pattern!r}"
         )

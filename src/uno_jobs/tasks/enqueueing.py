@@ -82,9 +82,7 @@ async def enqueue(
     rest = dict(options)
     queue: Any = rest.pop("via", None) or get_default_queue()
     if not inspect.iscoroutinefunction(queue.enqueue):
-        raise WrongColour(
-            f"{type(queue).__name__} is synchronous: use task.enqueue_sync(...), or a Queue as via="
-        )
+        raise WrongColour(f"{type(queue).__name__} is synchronous: use task.enqueue_sync(...), or a Queue as via=")
     handle = await queue.enqueue(task=task, args=list(args), kwargs=dict(kwargs), **rest)
     return cast("JobHandle[R]", handle)
 
@@ -98,7 +96,5 @@ def enqueue_sync(
     rest = dict(options)
     queue: Any = rest.pop("via", None) or get_default_sync_queue()
     if inspect.iscoroutinefunction(queue.enqueue):
-        raise WrongColour(
-            f"{type(queue).__name__} is asynchronous: await task.enqueue(...), or a SyncQueue as via="
-        )
+        raise WrongColour(f"{type(queue).__name__} is asynchronous: await task.enqueue(...), or a SyncQueue as via=")
     return cast("SyncJobHandle[R]", queue.enqueue(task=task, args=list(args), kwargs=dict(kwargs), **rest))

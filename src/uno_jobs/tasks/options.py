@@ -230,21 +230,15 @@ def _check_together(kept: dict[str, Any], written: Mapping[str, Any], *, functio
 def _runs_in(kept: dict[str, Any]) -> RunsIn:
     """Decide where the task runs; see "Running" in the documentation."""
     asked = cast("RunsIn | None", kept["runs_in"])
-    needs = [
-        f"{option}={kept[option]!r}" for option in ("max_memory", "cpu_limit") if kept[option] is not None
-    ]
+    needs = [f"{option}={kept[option]!r}" for option in ("max_memory", "cpu_limit") if kept[option] is not None]
     if kept["timeout_action"] == "terminate":
         needs.append("timeout_action='terminate'")
     if needs and asked in {"loop", "thread"}:
-        raise InvalidOption(
-            f"runs_in={asked!r} cannot be had with {needs[0]}, which needs a process of its own"
-        )
+        raise InvalidOption(f"runs_in={asked!r} cannot be had with {needs[0]}, which needs a process of its own")
     if kept["asynchronous"] and asked == "thread":
         raise InvalidOption("runs_in='thread' is for synchronous functions, and this one is asynchronous")
     if not kept["asynchronous"] and asked == "loop":
-        raise InvalidOption(
-            "runs_in='loop' is for asynchronous functions; a synchronous one would stop the worker"
-        )
+        raise InvalidOption("runs_in='loop' is for asynchronous functions; a synchronous one would stop the worker")
     if asked is not None:
         return asked
     return "process" if needs or not kept["asynchronous"] else "loop"

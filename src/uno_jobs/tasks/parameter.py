@@ -107,8 +107,7 @@ class TypedValue:
             ) from error
         if _MASK in text and self._is_secret():
             raise NotSerializable(
-                "a SecretStr is masked in JSON, and its value would be lost: pass what names the secret, "
-                "not the secret"
+                "a SecretStr is masked in JSON, and its value would be lost: pass what names the secret, not the secret"
             )
         return plain
 

@@ -66,9 +66,7 @@ class Parameters:
         self.all: tuple[Parameter, ...] = tuple(found)
         """All parameters, in the function's order."""
         self._positional = [one for one in found if one.kind in {"positional_only", "positional_or_keyword"}]
-        self._named = {
-            one.name: one for one in found if one.kind in {"positional_or_keyword", "keyword_only"}
-        }
+        self._named = {one.name: one for one in found if one.kind in {"positional_or_keyword", "keyword_only"}}
         self._var_positional = next((one for one in found if one.kind == "var_positional"), None)
         self._var_keyword = next((one for one in found if one.kind == "var_keyword"), None)
         self._required = frozenset(one.name for one in found if one.required)
@@ -110,9 +108,7 @@ class Parameters:
                 return tuple(values), {}
         return self._convert(args, kwargs, Parameter.restore, unchecked=unchecked)
 
-    def dump(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, partial: bool = False
-    ) -> BoundArguments:
+    def dump(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, partial: bool = False) -> BoundArguments:
         """Check a caller's arguments and write them as JSON.
 
         Args:
@@ -273,9 +269,7 @@ class Parameters:
                 raise self._invalid(f"parameter {name!r} was given twice, by position and by name")
             named[name] = one_value(parameter, value, name)
         if not partial:
-            missing = [
-                name for name in self._required - given if name not in named or name not in self._named
-            ]
+            missing = [name for name in self._required - given if name not in named or name not in self._named]
             if missing:
                 order = [one.name for one in self.all if one.name in missing]
                 raise self._invalid(f"missing {', '.join(repr(name) for name in order)}")
@@ -285,7 +279,8 @@ class Parameters:
         open_places = sum(one.name not in kwargs for one in self._positional)
         if len(args) > open_places and self._var_positional is None:
             raise self._invalid(
-                f"has {open_places} parameters left, but {len(args)} positional arguments were given"
+                f"has {open_places} parameter{'' if open_places == 1 else 's'} left, "
+                f"but {len(args)} positional arguments were given"
             )
         _, named = self._convert((), kwargs, Parameter.accept, partial=True)
         texts = self._texts((), named)[1]
@@ -294,9 +289,7 @@ class Parameters:
             try:
                 to_json(value)
             except NotSerializable as error:
-                raise NotSerializable(
-                    f"task {self.task}: positional argument {index + 1}: {error}"
-                ) from error
+                raise NotSerializable(f"task {self.task}: positional argument {index + 1}: {error}") from error
             positional.append(value)
         return BoundArguments(self, tuple(args), named, (to_json(positional), texts))
 

@@ -67,10 +67,7 @@ class Registry:
 
     def all(self) -> list[AnyTask]:
         """Return all tasks, by name and then by version, the highest last."""
-        return [
-            task
-            for _, task in sorted(self._tasks.items(), key=lambda item: (item[0][0], version_key(item[0][1])))
-        ]
+        return [task for _, task in sorted(self._tasks.items(), key=lambda item: (item[0][0], version_key(item[0][1])))]
 
     def find(self, name: str, version: str | None = None) -> AnyTask | None:
         """Return the task of this name and version (without one: the highest), or None."""
@@ -247,14 +244,11 @@ def _same_definition(one: AnyTask, other: AnyTask) -> bool:
     if first.__module__ != second.__module__:
         return False
     # Reloading gives the module a new spec; a notebook gives each cell a file of its own.
-    loads = first.__globals__.get("__spec__"), second.__globals__.get("__spec__")
-    return not same_file or (first.__globals__ is not second.__globals__) or loads[0] is not loads[1]
+    return not same_file or one.loaded_by is not other.loaded_by
 
 
 def _place(task: AnyTask) -> str:
     function = innermost(task.function)
     code = getattr(function, "__code__", None)
     place = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
-    return (
-        f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}{place}"
-    )
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}{place}"

@@ -42,8 +42,7 @@ class KeyFunction:
                 )
         if needed > parameters:
             raise TaskDefinitionError(
-                f"task {task}: unique_key wants {needed} arguments, "
-                f"but the task has only {parameters} parameters"
+                f"task {task}: unique_key wants {needed} arguments, but the task has only {parameters} parameters"
             )
         self._accepts = accepted
 
@@ -56,9 +55,7 @@ class KeyFunction:
         try:
             key = self._function(*list(bound.values())[: self._accepts])
         except Exception as error:
-            raise InvalidOption(
-                f"task {self._task}: unique_key raised {type(error).__name__}: {error}"
-            ) from error
+            raise InvalidOption(f"task {self._task}: unique_key raised {type(error).__name__}: {error}") from error
         return check_unique_key(key, f"task {self._task}: unique_key")
 
 

@@ -22,8 +22,7 @@ def version_key(version: str) -> VersionKey:
     (2.0-beta, 2.0rc1 below 2.0). Versions that are equal by this (1.0 and 1.00) are ordered as text.
     """
     parts = [
-        (_NUMBER, int(part), "") if part[0] in "0123456789" else (_WORD, 0, part)
-        for part in _PART.findall(version)
+        (_NUMBER, int(part), "") if part[0] in "0123456789" else (_WORD, 0, part) for part in _PART.findall(version)
     ]
     return (*parts, (_END, 0, "")), version
 

@@ -1,0 +1,21 @@
+"""A registry of its own for each test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from uno_jobs.tasks import TaskRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from uno_jobs.tasks.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[Registry]:
+    """An empty registry, in force for the test."""
+    with TaskRegistry.isolated() as inner:
+        yield inner
