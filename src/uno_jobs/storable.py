@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import orjson
 import pydantic_core
+from pydantic_core import SchemaSerializer, core_schema
 
 from uno_jobs.errors import NotSerializable
 
@@ -15,11 +17,10 @@ MAX_DEPTH: Final = 128
 """Deepest nesting that is stored: parsers on the way refuse more (the tightest stops at 200)."""
 
 # Subclasses of str, int, dict and dataclasses go through pydantic, which knows what is declared on them.
-_OPTIONS: Final = (
-    orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-)
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 # An escaped NUL: \u0000 behind an even number of backslashes.
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_ANYTHING: Final = SchemaSerializer(core_schema.any_schema())
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -51,9 +52,9 @@ def to_json(value: object) -> str:
     except TypeError:
         return _slowly(value)
     text = raw.decode()
-    # orjson writes NaN and Infinity as null without a word: where there is a null, look again.
-    if "null" in text and value is not None:
-        _refuse_nan(value)
+    # orjson and pydantic write NaN and Infinity as null without a word: where there is a null, look again.
+    if "null" in text:
+        check_finite(value)
     if "\\u0000" in text:
         _refuse_nul(text)
     if len(text) > MAX_DEPTH:
@@ -82,10 +83,32 @@ def check_text(text: str, what: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise NotSerializable(
-            f"{what} contains a lone surrogate, which is not valid Unicode: "
-            "decode the text with errors='replace'"
+            f"{what} contains a lone surrogate, which is not valid Unicode: decode the text with errors='replace'"
         ) from None
     return text
+
+
+def check_finite(value: object) -> None:
+    """Look for NaN and Infinity in a value that has a JSON form.
+
+    Raises:
+        NotSerializable: There is one.
+    """
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, float):
+            if not math.isfinite(one):
+                raise NotSerializable("NaN and Infinity cannot be JSON: use None or a text")
+        elif isinstance(one, dict):
+            rest.extend(cast("dict[object, object]", one).values())
+        elif isinstance(one, list | tuple | set | frozenset):
+            rest.extend(cast("list[object]", one))
+        elif one is not None and not isinstance(one, str | int | bytes):
+            # A model or the like: into its parts, which are still Python's here, not yet JSON's.
+            parts = _ANYTHING.to_python(one, round_trip=True)
+            if isinstance(parts, float | dict | list | tuple | set | frozenset):
+                rest.append(cast("object", parts))
 
 
 def scrub_text(text: str) -> str:
@@ -114,6 +137,8 @@ def _slowly(value: object) -> str:
         raise NotSerializable(f"it is nested deeper than {MAX_DEPTH} levels") from None
     except (TypeError, ValueError) as error:
         _refuse(value, error)
+    if "null" in text:
+        check_finite(value)
     if "\\u0000" in text:
         _refuse_nul(text)
     _refuse_depth(text)
@@ -132,15 +157,6 @@ def _refuse(value: object, error: Exception) -> NoReturn:
     else:
         reason = str(error) or type(error).__name__
     raise NotSerializable(f"a {type(value).__name__} cannot be stored as JSON: {reason}") from error
-
-
-def _refuse_nan(value: object) -> None:
-    try:
-        json.dumps(value, allow_nan=False, default=to_jsonable)
-    except RecursionError:
-        raise NotSerializable(f"it is nested deeper than {MAX_DEPTH} levels") from None
-    except (TypeError, ValueError) as error:
-        _refuse(value, error)
 
 
 def _refuse_nul(text: str) -> None:

@@ -122,9 +122,7 @@ def test_wrong_unique_keys(value: Any) -> None:
 
 
 def test_a_unique_key_that_wants_more_than_there_is() -> None:
-    with pytest.raises(
-        TaskDefinitionError, match=r"'work': unique_key wants 3 arguments, .* only 2 parameters"
-    ):
+    with pytest.raises(TaskDefinitionError, match=r"'work': unique_key wants 3 arguments, .* only 2 parameters"):
         task(unique=True, unique_key=lambda a, b, c: "")(work)
     with pytest.raises(TaskDefinitionError, match="'work': unique_key gets its arguments by position"):
         task(unique=True, unique_key=lambda a, *, b: "")(work)
@@ -180,9 +178,7 @@ def test_a_base_that_wants_arguments() -> None:
         def __init__(self, client: object) -> None:
             self.client = client
 
-    with pytest.raises(
-        TaskDefinitionError, match="task 'work': base Greedy cannot be made without arguments"
-    ):
+    with pytest.raises(TaskDefinitionError, match="task 'work': base Greedy cannot be made without arguments"):
         task(base=Greedy)(work)
 
 
@@ -193,9 +189,7 @@ class Opaque:
 def test_a_default_that_is_not_json() -> None:
     async def with_default(one: str, cache: list[Any] = [Opaque()]) -> None: ...  # noqa: B006 - that is the fault
 
-    with pytest.raises(
-        TaskDefinitionError, match="task 'with_default': the default of parameter 'cache' is not"
-    ):
+    with pytest.raises(TaskDefinitionError, match="task 'with_default': the default of parameter 'cache' is not"):
         task(with_default)
 
 

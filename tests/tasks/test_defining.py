@@ -251,9 +251,9 @@ def test_hooks_decorate() -> None:
 
 
 def test_repr_and_record() -> None:
-    made = task(
-        name="upload", version="2.0", unique=True, unique_key=lambda f: f, retry_for_exceptions=[OSError]
-    )(process_upload)
+    made = task(name="upload", version="2.0", unique=True, unique_key=lambda f: f, retry_for_exceptions=[OSError])(
+        process_upload
+    )
     assert repr(made) == "<Task upload 2.0>"
     assert str(made) == "'upload' (version 2.0)"
     assert repr(made.s("a", options=None)) == "upload.s('a', options=None)"

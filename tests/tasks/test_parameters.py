@@ -17,7 +17,7 @@ import pytest
 from annotated_types import Gt, MaxLen
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, Strict, computed_field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, Strict, computed_field, field_serializer
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
@@ -197,21 +197,13 @@ values = st.one_of(
     st.uuids().map(lambda one: ("id", one)),
     st.datetimes(timezones=st.just(UTC)).map(lambda one: ("when", one)),
     st.decimals(allow_nan=False, allow_infinity=False).map(lambda one: ("amount", one)),
-    st.timedeltas(min_value=timedelta(days=-10000), max_value=timedelta(days=10000)).map(
-        lambda one: ("span", one)
-    ),
+    st.timedeltas(min_value=timedelta(days=-10000), max_value=timedelta(days=10000)).map(lambda one: ("span", one)),
     st.integers().map(lambda one: ("number", one)),
     st.floats(allow_nan=False, allow_infinity=False).map(lambda one: ("ratio", one)),
-    st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",))).map(
-        lambda one: ("text", one)
-    ),
-    st.dictionaries(st.integers(), st.lists(st.uuids(), max_size=3), max_size=3).map(
-        lambda one: ("table", one)
-    ),
+    st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",))).map(lambda one: ("text", one)),
+    st.dictionaries(st.integers(), st.lists(st.uuids(), max_size=3), max_size=3).map(lambda one: ("table", one)),
     st.sampled_from(Colour).map(lambda one: ("colour", one)),
-    st.builds(Point, st.integers(), st.decimals(allow_nan=False, allow_infinity=False)).map(
-        lambda one: ("point", one)
-    ),
+    st.builds(Point, st.integers(), st.decimals(allow_nan=False, allow_infinity=False)).map(lambda one: ("point", one)),
 )
 
 
@@ -241,9 +233,7 @@ def test_dump_and_load_give_back_what_went_in(kwargs: dict[str, Any]) -> None:
 def test_a_caller_may_pass_what_pydantic_takes() -> None:
     def f(id: UUID, when: datetime, count: int, user: User) -> None: ...
 
-    args, _ = through_json(
-        parameters(f), [str(ID), "2024-02-29T12:00:01.000005Z", "3", {"userName": "Ann"}], {}
-    )
+    args, _ = through_json(parameters(f), [str(ID), "2024-02-29T12:00:01.000005Z", "3", {"userName": "Ann"}], {})
     assert args == (ID, NOW, 3, User(userName="Ann"))
 
 
@@ -373,6 +363,40 @@ def test_typed_values_that_cannot_be_stored_name_the_parameter() -> None:
             made.dump([*good[:place], bad, *good[place + 1 :]], {})
 
 
+def test_nan_is_found_where_pydantic_would_write_null() -> None:
+    class Loose(BaseModel):
+        meta: Any = None
+
+    class Tolerant(BaseModel):
+        x: float | None
+
+        @field_serializer("x")
+        def without_nan(self, x: float | None) -> float | None:
+            return None if x is None or math.isnan(x) else x
+
+    def f(table: dict[str, Any], loose: Loose, any_one: Any, tolerant: Tolerant) -> None: ...
+
+    made = parameters(f, Loose=Loose, Tolerant=Tolerant)
+    fine: dict[str, Any] = {
+        "table": {"a": None},
+        "loose": Loose(meta={"a": None}),
+        "any_one": [Loose(), None],
+        "tolerant": Tolerant(x=math.nan),
+    }
+    assert made.dump([], fine).kwargs_json == (
+        '{"table":{"a":null},"loose":{"meta":{"a":null}},"any_one":[{"meta":null},null],"tolerant":{"x":null}}'
+    )
+    wrong = [
+        ("table", {"a": [math.nan]}),
+        ("loose", Loose(meta={"a": {math.inf}})),
+        ("any_one", [Loose(meta=(1, math.nan))]),
+        ("any_one", {"k": 2**80, "x": Loose(meta=math.nan)}),
+    ]
+    for name, value in wrong:
+        with pytest.raises(NotSerializable, match=f"parameter '{name}': NaN and Infinity"):
+            made.dump([], fine | {name: value})
+
+
 def test_what_would_be_lost_in_json_is_refused_at_the_caller() -> None:
     class Hidden(BaseModel):
         kept: int
@@ -386,9 +410,7 @@ def test_what_would_be_lost_in_json_is_refused_at_the_caller() -> None:
     def secret(it: SecretStr, stars: str) -> None: ...
     def login(it: Login) -> None: ...
 
-    with pytest.raises(
-        NotSerializable, match=r"parameter 'it': .*does not survive JSON: lost: Field required"
-    ):
+    with pytest.raises(NotSerializable, match=r"parameter 'it': .*does not survive JSON: lost: Field required"):
         parameters(hidden, Hidden=Hidden).dump([Hidden(kept=1, lost=2)], {})
     with pytest.raises(NotSerializable, match=r"parameter 'it': a SecretStr is masked"):
         parameters(secret).dump([SecretStr("s"), "x"], {})
@@ -556,9 +578,7 @@ def test_an_annotation_that_pydantic_does_not_know_is_named() -> None:
     def f(a: int, db: Session) -> None: ...
 
     made = parameters(f)
-    with pytest.raises(
-        TaskDefinitionError, match=r"task 'f': parameter 'db': .*Session.* cannot be used in a task"
-    ):
+    with pytest.raises(TaskDefinitionError, match=r"task 'f': parameter 'db': .*Session.* cannot be used in a task"):
         made.dump([1, Session()], {})
     with pytest.raises(TaskDefinitionError, match="parameter 'db'"):
         made.schema()

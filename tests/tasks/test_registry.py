@@ -109,9 +109,7 @@ def test_one_file_under_two_names_registers_once(tmp_path: Path, monkeypatch: py
     package = tmp_path / "twopaths"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "jobs_here.py").write_text(
-        "from uno_jobs.tasks import task\n@task\nasync def f(x: int): ...\n"
-    )
+    (package / "jobs_here.py").write_text("from uno_jobs.tasks import task\n@task\nasync def f(x: int): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(package)
     importlib.import_module("twopaths.jobs_here")

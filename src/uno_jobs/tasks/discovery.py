@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import importlib.util
 import pkgutil
 import zipfile
 from pathlib import Path
@@ -106,8 +107,10 @@ def _children(package: ModuleType) -> list[str]:
     names = {found.name for found in pkgutil.iter_modules(places)}
     for place in places:
         for child in _folders(place):
-            if child.isidentifier() and child != "__pycache__":
-                names.add(child)
+            if child.isidentifier() and child != "__pycache__" and child not in names:
+                # Not every folder in a zip file can be imported from.
+                if importlib.util.find_spec(f"{package.__name__}.{child}") is not None:
+                    names.add(child)
     names.discard("__main__")
     return sorted(names)
 

@@ -77,10 +77,12 @@ async def enqueue(
     task: Task[..., R, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> JobHandle[R]:
     """Enqueue through ``via``, else through the process's default queue."""
-    from uno_jobs.queue.default import get_default_queue
-
     rest = dict(options)
-    queue: Any = rest.pop("via", None) or get_default_queue()
+    queue: Any = rest.pop("via", None)
+    if queue is None:
+        from uno_jobs.queue.default import get_default_queue
+
+        queue = get_default_queue()
     if not inspect.iscoroutinefunction(queue.enqueue):
         raise WrongColour(f"{type(queue).__name__} is synchronous: use task.enqueue_sync(...), or a Queue as via=")
     handle = await queue.enqueue(task=task, args=list(args), kwargs=dict(kwargs), **rest)
@@ -91,10 +93,12 @@ def enqueue_sync(
     task: Task[..., R, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> SyncJobHandle[R]:
     """Enqueue, blocking, through ``via``, else through the process's default synchronous queue."""
-    from uno_jobs.queue.default import get_default_sync_queue
-
     rest = dict(options)
-    queue: Any = rest.pop("via", None) or get_default_sync_queue()
+    queue: Any = rest.pop("via", None)
+    if queue is None:
+        from uno_jobs.queue.default import get_default_sync_queue
+
+        queue = get_default_sync_queue()
     if inspect.iscoroutinefunction(queue.enqueue):
         raise WrongColour(f"{type(queue).__name__} is asynchronous: await task.enqueue(...), or a SyncQueue as via=")
     return cast("SyncJobHandle[R]", queue.enqueue(task=task, args=list(args), kwargs=dict(kwargs), **rest))

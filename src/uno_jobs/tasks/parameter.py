@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import TYPE_CHECKING, Any, Final, Optional
+from typing import TYPE_CHECKING, Any, Final, Optional, cast
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic_core import PydanticSerializationError
 
 from uno_jobs.errors import NotSerializable, TaskDefinitionError
-from uno_jobs.storable import to_json, to_jsonable
+from uno_jobs.storable import check_finite, from_json, to_json
 from uno_jobs.tasks.annotations import EVERYTHING, exact_types
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ class TypedValue:
         if self.exact is None or type(value) in self.exact:
             return value
         try:
-            plain = self.adapter.serializer.to_python(
-                value, mode="json", by_alias=False, round_trip=True, warnings="error"
-            )
+            plain = self.serialize(value)
         except PydanticSerializationError:
             plain = self._by_own_type(value)
         # The run reads this text: what it could not read, or would read as something else, is refused now.
@@ -111,16 +109,27 @@ class TypedValue:
             )
         return plain
 
+    def serialize(self, value: Any) -> Any:
+        """Turn a value into plain JSON values by the annotation's serializer.
+
+        Raises:
+            pydantic_core.PydanticSerializationError: It is not of the annotation's type.
+            NotSerializable: It holds NaN or Infinity.
+        """
+        serializer = self.adapter.serializer
+        plain = serializer.to_python(value, mode="json", by_alias=False, round_trip=True, warnings="error")
+        if _holds_none(plain):
+            # Where a field is annotated Any, pydantic writes NaN as null.
+            check_finite(serializer.to_python(value, by_alias=False, round_trip=True, warnings=False))
+        return plain
+
     def schema(self) -> dict[str, Any]:
         """Return the annotation's JSON schema."""
         return {} if self.exact is EVERYTHING else self.adapter.json_schema(by_alias=False)
 
     @staticmethod
     def _by_own_type(value: object) -> Any:
-        try:
-            return to_jsonable(value)
-        except PydanticSerializationError as error:
-            raise NotSerializable(f"a {type(value).__name__} cannot be stored as JSON: {error}") from error
+        return from_json(to_json(value))
 
     def _is_secret(self) -> bool:
         if self._secret is None:
@@ -179,6 +188,19 @@ def _kind_of(value: object) -> str:
     if isinstance(value, types.NoneType):
         return "None"
     return type(value).__name__ if not isinstance(value, BaseModel) else f"model {type(value).__name__}"
+
+
+def _holds_none(plain: object) -> bool:
+    rest = [plain]
+    while rest:
+        one = rest.pop()
+        if one is None:
+            return True
+        if isinstance(one, dict):
+            rest.extend(cast("dict[object, object]", one).values())
+        elif isinstance(one, list):
+            rest.extend(cast("list[object]", one))
+    return False
 
 
 def is_json(value: object, check: Callable[[object], str] = to_json) -> str | None:

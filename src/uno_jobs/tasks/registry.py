@@ -11,7 +11,7 @@ from uno_jobs.errors import InvalidOption, TaskAlreadyRegistered, TaskDefinition
 from uno_jobs.tasks import checks
 from uno_jobs.tasks.annotations import innermost
 from uno_jobs.tasks.options import TaskOptionsArgs, suggest
-from uno_jobs.tasks.versions import highest, version_key
+from uno_jobs.tasks.versions import highest, sort_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -67,7 +67,7 @@ class Registry:
 
     def all(self) -> list[AnyTask]:
         """Return all tasks, by name and then by version, the highest last."""
-        return [task for _, task in sorted(self._tasks.items(), key=lambda item: (item[0][0], version_key(item[0][1])))]
+        return [task for _, task in sorted(self._tasks.items(), key=lambda item: (item[0][0], sort_text(item[0][1])))]
 
     def find(self, name: str, version: str | None = None) -> AnyTask | None:
         """Return the task of this name and version (without one: the highest), or None."""
@@ -89,7 +89,7 @@ class Registry:
             return task
         versions = self._versions.get(name)
         if versions:
-            known = ", ".join(repr(one) for one in sorted(versions, key=version_key))
+            known = ", ".join(repr(one) for one in sorted(versions, key=sort_text))
             raise TaskNotFound(f"task {name!r} has no version {version!r} here; it has {known}")
         raise TaskNotFound(
             f"no task {name!r} is registered in this process{suggest(name, self._versions)}: "
@@ -123,7 +123,7 @@ class Registry:
         runnable: dict[tuple[str, str], tuple[AnyTask, Upgrade | None]] = {}
         versions: dict[str, list[str]] = {}
         # From low to high: where two versions can upgrade from one, the higher does.
-        for (name, version), task in sorted(tasks.items(), key=lambda item: version_key(item[0][1])):
+        for (name, version), task in sorted(tasks.items(), key=lambda item: sort_text(item[0][1])):
             versions.setdefault(name, []).append(version)
             for old, rewrite in task.config.upgrade_from.items():
                 runnable[name, old] = task, rewrite

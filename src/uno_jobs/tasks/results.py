@@ -76,9 +76,11 @@ class ResultType:
         exact = self._typed.exact
         if exact is None or type(value) in exact:
             return value
+        typed = self._typed
         try:
-            return self._typed.adapter.serializer.to_python(
-                value, mode="json", by_alias=False, round_trip=True, warnings="error"
-            )
-        except PydanticSerializationError:
+            plain = typed.serialize(value)
+            # pydantic writes foreign classes with the fields that it expects, perhaps none.
+            typed.adapter.validator.validate_json(to_json(plain), by_alias=True, by_name=True)
+        except (PydanticSerializationError, ValidationError):
             return value
+        return plain
