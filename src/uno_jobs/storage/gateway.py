@@ -20,7 +20,7 @@ CALL_TIMEOUT = 30.0
 class Promoted(NamedTuple):
     """What a promotion did and saw."""
 
-    count: int
+    promoted: int
     reached: datetime | None
     scan_us: int
     next_due: datetime | None
@@ -60,9 +60,7 @@ class Gateway:
         self, worker: UUID, ids: Sequence[UUID], leases: Sequence[int], results: Sequence[str], others: str
     ) -> list[asyncpg.Record]:
         """Record ended attempts; returns (id, fate) of those that were not recorded: stale or locked."""
-        return await self._rows(
-            "SELECT * FROM {}.finish($1, $2, $3, $4, $5)", worker, ids, leases, results, others
-        )
+        return await self._rows("SELECT * FROM {}.finish($1, $2, $3, $4, $5)", worker, ids, leases, results, others)
 
     async def held(self, worker: UUID) -> list[asyncpg.Record]:
         """Return (id, lease, cancel_asked) of what the database believes that the worker runs."""
@@ -73,13 +71,9 @@ class Gateway:
         rows = await self._rows("SELECT adopt FROM {}.adopt($1, $2, $3, $4)", old, new, ids, leases)
         return {row[0] for row in rows}
 
-    async def hand_back(
-        self, worker: UUID, ids: Sequence[UUID], leases: Sequence[int], reason: str
-    ) -> set[UUID]:
+    async def hand_back(self, worker: UUID, ids: Sequence[UUID], leases: Sequence[int], reason: str) -> set[UUID]:
         """Give running jobs up unharmed; returns those that were given up."""
-        rows = await self._rows(
-            "SELECT hand_back FROM {}.hand_back($1, $2, $3, $4)", worker, ids, leases, reason
-        )
+        rows = await self._rows("SELECT hand_back FROM {}.hand_back($1, $2, $3, $4)", worker, ids, leases, reason)
         return {row[0] for row in rows}
 
     async def rescue(self, worker: UUID, cause: str, max_lost: int) -> set[UUID]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema
 from uno_jobs.storage.urls import sqlalchemy_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alembic.config import Config
     from sqlalchemy import Connection
 
@@ -46,14 +49,14 @@ def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> N
     """
     from alembic import command
 
-    _run(url, schema, lambda config: command.upgrade(config, revision))
+    _run(url, schema, functools.partial(command.upgrade, revision=revision))
 
 
 def downgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "base") -> None:
     """Bring the schema down to a revision (``base``: nothing of it is left but its version table)."""
     from alembic import command
 
-    _run(url, schema, lambda config: command.downgrade(config, revision))
+    _run(url, schema, functools.partial(command.downgrade, revision=revision))
 
 
 def offline_sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
@@ -85,7 +88,7 @@ def current_revision(url: str, schema: str = DEFAULT_SCHEMA) -> str | None:
     return asyncio.run(_with_connection(url, read))
 
 
-def _run(url: str, schema: str, action: Any) -> None:
+def _run(url: str, schema: str, action: Callable[[Config], None]) -> None:
     def work(connection: Connection) -> None:
         action(make_config(schema, connection=connection))
 

@@ -26,9 +26,7 @@ def quote_schema(name: str) -> str:
         ConfigurationError: It cannot be a schema's name here.
     """
     if not 1 <= len(name.encode()) <= 63 or name.startswith("pg_"):
-        raise ConfigurationError(
-            f"a schema's name has 1 to 63 bytes and does not begin with pg_: {name!r} will not do"
-        )
+        raise ConfigurationError(f"a schema's name has 1 to 63 bytes and does not begin with pg_: {name!r} will not do")
     if re.search(r"[\"'\\$%:;\x00-\x1f]", name):
         raise ConfigurationError(
             f"a schema's name may not contain quotes, backslashes or any of $ % : ; as {name!r} does"

@@ -18,7 +18,7 @@ from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quot
 from uno_jobs.storage.urls import hide_password, plain_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
@@ -132,7 +132,7 @@ def check_revision(found: tuple[int, int] | None, schema: str) -> None:
 
 
 @contextlib.contextmanager
-def translate_errors(url: str = "the database") -> Iterator[None]:
+def translate_errors(url: str = "the database") -> Generator[None]:
     """Turn what drivers raise when a database cannot be reached into ``DatabaseUnavailable``."""
     try:
         yield

@@ -18,9 +18,7 @@ def plain_url(url: str) -> str:
     """
     if not _SCHEME.match(url):
         shown = url.split("://", 1)[0][:20]
-        raise ConfigurationError(
-            f"a database URL begins with postgresql:// (or postgresql+driver://), not {shown!r}"
-        )
+        raise ConfigurationError(f"a database URL begins with postgresql:// (or postgresql+driver://), not {shown!r}")
     return _SCHEME.sub("postgresql://", url, count=1)
 
 

@@ -82,7 +82,7 @@ def main() -> int:
             discover_tasks(list(config.app))
         _run_loop(run(config, control))
     except (ConfigurationError, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer) as error:
-        logger.error("the worker cannot start: %s", error)  # noqa: TRY400 - the message says it all
+        logger.error("the worker cannot start: %s", error)
         return NOT_WORTH_A_RESTART
     except UnoJobsError:
         logger.exception("the worker cannot start")

@@ -83,7 +83,7 @@ class Chores:
                 )
 
     async def _promote(self, gateway: Gateway) -> float:
-        # The floor spares the walk over what was promoted and is not yet vacuumed; a full scan finds what came in behind it.
+        # The floor spares the walk over what was promoted and is not yet vacuumed; a full scan finds what is behind it.
         full = time.monotonic() >= self._full_due
         while True:
             done = await gateway.promote(BATCH, _START if full else self._floor)
@@ -92,13 +92,11 @@ class Chores:
                 full = False
             if done.reached is not None:
                 self._floor = done.reached
-            if done.count:
+            if done.promoted:
                 self._promoted()
-            if done.count < BATCH:
+            if done.promoted < BATCH:
                 break
         if done.next_due is None:
             return ROUND
-        due_in = (
-            done.next_due - await gateway.connection.fetchval("SELECT clock_timestamp()")
-        ).total_seconds()
+        due_in = (done.next_due - await gateway.connection.fetchval("SELECT clock_timestamp()")).total_seconds()
         return min(ROUND, max(0.001, due_in))

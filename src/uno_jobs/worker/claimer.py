@@ -107,9 +107,7 @@ class Claimer:
         gateway = await self._line.get()
         started = time.monotonic()
         try:
-            rows = await gateway.claim(
-                self._identity.id, lease, slots, queues, limits, floors, self._identity.known
-            )
+            rows = await gateway.claim(self._identity.id, lease, slots, queues, limits, floors, self._identity.known)
         except LINE_TROUBLE as error:
             self._line.drop(error)
             self._floors.failed(queues, floors, time.monotonic() - started)
@@ -121,9 +119,7 @@ class Claimer:
             self._dispatch(jobs, lease)
         return len(jobs)
 
-    def _note_scans(
-        self, rows: list[asyncpg.Record], queues: list[str], floors: list[int]
-    ) -> list[asyncpg.Record]:
+    def _note_scans(self, rows: list[asyncpg.Record], queues: list[str], floors: list[int]) -> list[asyncpg.Record]:
         """Take the reports of scans out of what a claim returned."""
         jobs: list[asyncpg.Record] = []
         seen: set[tuple[Any, Any]] = set()
@@ -131,7 +127,8 @@ class Claimer:
             if row[0] is not None:
                 jobs.append(row)
                 continue
-            queue, priority = row[1], row[2]
+            queue: str = row[1]
+            priority: int = row[2]
             # The second scan of a round begins where the first one ended.
             full = (queue, priority) not in seen and floors[queues.index(queue) * 10 + priority] == 0
             seen.add((queue, priority))

@@ -111,7 +111,7 @@ class Completer:
             ) as error:
                 logger.warning("outcomes are sent again", extra={"error": str(error), "jobs": len(batch)})
             except asyncpg.PostgresError as error:
-                if (error.sqlstate or "")[:2] not in _DATA_ERRORS:
+                if str(getattr(error, "sqlstate", ""))[:2] not in _DATA_ERRORS:
                     raise
                 return await self._halve(batch, error)
             else:

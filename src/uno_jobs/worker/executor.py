@@ -32,9 +32,7 @@ _ROW_MISSING: Final = Failed(
 class Executor:
     """Runs jobs, each in an asyncio task of its own, and calls ``ended`` for each."""
 
-    def __init__(
-        self, holdings: Holdings, plans: Plans, control: JobControl, ended: Callable[[Holding], None]
-    ) -> None:
+    def __init__(self, holdings: Holdings, plans: Plans, control: JobControl, ended: Callable[[Holding], None]) -> None:
         self._holdings = holdings
         self._plans = plans
         self._control = control

@@ -1,8 +1,9 @@
 """Scan floors: where this worker's scans of each queue and priority begin.
 
-A scan from 0 (a full one) finds everything, but walks dead rows and jobs that this worker cannot run; a scan from a floor
-(the last seq that an earlier scan reached) walks neither, but misses what was committed behind it. Full scans are due so
-often that what they cost more than floored ones stays under a twentieth of the time, and at the latest every minute.
+A scan from 0 (a full one) finds everything, but walks dead rows and jobs that this worker cannot run; a scan from
+a floor (the last seq that an earlier scan reached) walks neither, but misses what was committed behind it. Full scans
+are due so often that what they cost more than floored ones stays under a twentieth of the time, and at the latest every
+minute.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ logger = logging.getLogger("uno_jobs.worker")
 class Identity:
     """The worker's id, renewed when the server that it knew is gone.
 
-    A server that crashed without its last commits, or a standby that was promoted, may have forgotten leases that this worker
-    holds, and may grant them anew. So after each restart or failover the worker goes on under a new random id, and takes
-    along what the server still believes that it runs.
+    A server that crashed without its last commits, or a standby that was promoted, may have forgotten leases that this
+    worker holds, and may grant them anew. So after each restart or failover the worker goes on under a new random id, and
+    takes along what the server still believes that it runs.
     """
 
     def __init__(
@@ -85,9 +85,7 @@ class Identity:
         # What is left under the old id was claimed without our having learnt of it.
         rest = await gateway.held(old)
         if rest:
-            await gateway.hand_back(
-                old, [r[0] for r in rest], [r[1] for r in rest], "the reply to its claim was lost"
-            )
+            await gateway.hand_back(old, [r[0] for r in rest], [r[1] for r in rest], "the reply to its claim was lost")
         await gateway.worker_state(old, "stopped", f"the server was restarted; goes on as {self.id}")
         logger.warning(
             "the server was restarted or failed over; going on under a new id",

@@ -88,9 +88,7 @@ class Line:
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             gateway.connection.terminate()
-        logger.warning(
-            "lost the connection to the database", extra={"line": self._name, "error": _said(error)}
-        )
+        logger.warning("lost the connection to the database", extra={"line": self._name, "error": _said(error)})
 
     async def call(self, action: Callable[[Gateway], Awaitable[Any]]) -> Any:
         """Do something idempotent, again and again until the database has answered."""

@@ -23,9 +23,7 @@ CHECK_EVERY: Final = 15.0
 class Listener:
     """Listens on the schema's channel. Without it everything still works, by polling."""
 
-    def __init__(
-        self, line: Line, queues: list[str], ready: Callable[[], None], cancelled: Callable[[], None]
-    ) -> None:
+    def __init__(self, line: Line, queues: list[str], ready: Callable[[], None], cancelled: Callable[[], None]) -> None:
         self._line = line
         self._queues = frozenset(queues)
         self._ready = ready

@@ -84,9 +84,7 @@ class Reconciler:
                         [row[1] for row in lost],
                         "the reply to its claim was lost",
                     )
-                    logger.warning(
-                        "jobs were claimed without a reply; handed back", extra={"jobs": len(given)}
-                    )
+                    logger.warning("jobs were claimed without a reply; handed back", extra={"jobs": len(given)})
             except LINE_TROUBLE as error:
                 self._line.drop(error)
                 self._asked.set()
@@ -96,11 +94,7 @@ class Reconciler:
             if id_ in before and leases.get(id_) != holding.job.lease:
                 self._disown(holding)
         for row in rows:
-            if (
-                row[2]
-                and (holding := self._holdings.running.get(row[0])) is not None
-                and holding.cancel_reason is None
-            ):
+            if row[2] and (holding := self._holdings.running.get(row[0])) is not None and holding.cancel_reason is None:
                 holding.cancel_reason = "cancelled on request"
                 self._stop_job(holding)
         self.rounds += 1

@@ -1,8 +1,8 @@
 """Who is alive: an observer judges other workers only by what it has itself seen, by its own monotonic clock.
 
-The age of a beat by anybody's clock proves nothing: a failover ages all beats and takes all locks at once. So a worker is
-dead when, on one unbroken connection of the observer's, its beat has not moved for 3 s and its supervisor's lock is gone, or
-has not moved for 15 s (a stopped process, a silent network, a pooler behind which there is no lock).
+The age of a beat by anybody's clock proves nothing: a failover ages all beats and takes all locks at once. So a worker
+is dead when, on one unbroken connection of the observer's, its beat has not moved for 3 s and its supervisor's lock is
+gone, or has not moved for 15 s (a stopped process, a silent network, a pooler behind which there is no lock).
 """
 
 from __future__ import annotations

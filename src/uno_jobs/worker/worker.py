@@ -115,21 +115,23 @@ class Worker:
             SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: This database is not for this code.
         """
         await self._claim_line.get()
-        logger.info(
-            "worker started", extra={"worker_id": str(self.identity.id), "tasks": len(self.identity.known)}
-        )
+        logger.info("worker started", extra={"worker_id": str(self.identity.id), "tasks": len(self.identity.known)})
         tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in self._parts]
         claiming = asyncio.create_task(self.claimer.run(), name="Claimer")
         self.started.set()
-        end = [asyncio.create_task(self._drain.wait()), asyncio.create_task(self.claimer.empty.wait())]
+        end: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._drain.wait()),
+            asyncio.create_task(self.claimer.empty.wait()),
+        ]
+        everything: list[asyncio.Task[Any]] = [*tasks, claiming, *end]
         try:
-            done, _ = await asyncio.wait([*tasks, claiming, *end], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
             _raise_first(done)
             await self._shut_down(claiming, tasks)
         finally:
-            for task in (*tasks, claiming, *end):
+            for task in everything:
                 task.cancel()
-            await asyncio.gather(*tasks, claiming, *end, return_exceptions=True)
+            await asyncio.gather(*everything, return_exceptions=True)
             self._threads.close(wait=False)
             for line in self._lines:
                 await line.close()
@@ -179,9 +181,7 @@ class Worker:
             ids, leases = [one.job.id for one in left], [one.job.lease for one in left]
             await self._quietly(
                 self._claim_line.call(
-                    lambda gateway: gateway.hand_back(
-                        self.identity.id, ids, leases, "its worker was shut down"
-                    )
+                    lambda gateway: gateway.hand_back(self.identity.id, ids, leases, "its worker was shut down")
                 )
             )
 
@@ -194,9 +194,7 @@ class Worker:
             async with asyncio.timeout(3.0):
                 await action
         except LINE_TROUBLE as error:
-            logger.warning(
-                "the database did not answer while the worker stopped", extra={"error": str(error)}
-            )
+            logger.warning("the database did not answer while the worker stopped", extra={"error": str(error)})
 
     def _line(self, name: str) -> Line:
         line = Line(self.config.url, self.config.schema, name, self._on_connect)
