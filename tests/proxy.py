@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that can lose a reply, fall silent, or cut connections, at a moment of the test's choice."""
+"""A TCP proxy before PostgreSQL that loses a reply, falls silent or cuts connections when a test says so."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Proxy:
         return urlunsplit(self._target._replace(netloc=f"{user}@127.0.0.1:{port}"))
 
     def lose_reply(self, application_name: str, containing: bytes = b"") -> asyncio.Event:
-        """Forward the requests of this connection, lose the first reply with these bytes and cut it; the event says when."""
+        """Lose the connection's next reply that has these bytes, and cut it; the event says when."""
         self._lose[application_name] = asyncio.Event()
         self._containing = containing
         return self._lose[application_name]

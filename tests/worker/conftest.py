@@ -87,8 +87,10 @@ class Database:
             SELECT j.id FROM uno_jobs.jobs j
             LEFT JOIN uno_jobs.live_jobs l ON l.id = j.id LEFT JOIN uno_jobs.outcomes o ON o.id = j.id
             WHERE (l.id IS NULL) = (o.id IS NULL)
-            UNION ALL SELECT l.id FROM uno_jobs.live_jobs l WHERE NOT EXISTS (SELECT FROM uno_jobs.jobs j WHERE j.id = l.id)
-            UNION ALL SELECT o.id FROM uno_jobs.outcomes o WHERE NOT EXISTS (SELECT FROM uno_jobs.jobs j WHERE j.id = o.id)
+            UNION ALL
+            SELECT l.id FROM uno_jobs.live_jobs l WHERE NOT EXISTS (SELECT FROM uno_jobs.jobs j WHERE j.id = l.id)
+            UNION ALL
+            SELECT o.id FROM uno_jobs.outcomes o WHERE NOT EXISTS (SELECT FROM uno_jobs.jobs j WHERE j.id = o.id)
             """)
         assert not wrong
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import pytest
 
 from tests.proxy import Proxy
 from tests.worker.conftest import Database, running
 from uno_jobs.outcomes import Succeeded
 from uno_jobs.tasks import task
 
-KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'uno-jobs %' AND datname = current_database()"
+if TYPE_CHECKING:
+    import pytest
+
+KILL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name LIKE 'uno-jobs %' AND datname = current_database()
+"""
 
 
 async def test_a_claim_whose_reply_is_lost_is_found_and_handed_back(database: Database) -> None:

@@ -51,15 +51,13 @@ TROUBLE: Final[tuple[type[BaseException], ...]] = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.QueryCanceledError,
-    asyncpg.OutOfMemoryError,
-    asyncpg.DiskFullError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
     asyncpg.IdleSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 """Errors of the database's, not of what was asked of it: wait, connect again, go on."""
 

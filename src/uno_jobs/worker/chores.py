@@ -47,12 +47,13 @@ class Chores:
     async def run(self) -> None:
         """Do the chores until stopped."""
         while not self._stop.is_set():
-            gateway = await self._line.get()
-            try:
-                wait = await self._round(gateway)
-            except LINE_TROUBLE as error:
-                self._line.drop(error)
-                continue
+            async with self._line.turn:
+                gateway = await self._line.get()
+                try:
+                    wait = await self._round(gateway)
+                except LINE_TROUBLE as error:
+                    self._line.drop(error)
+                    continue
             try:
                 async with asyncio.timeout(wait):
                     await self._stop.wait()

@@ -44,6 +44,8 @@ class Line:
         self._on_connect = on_connect
         self._gateway: Gateway | None = None
         self._wait = _FIRST_WAIT
+        self.turn = asyncio.Lock()
+        """Held by whoever uses the line, where several share it."""
         self.connects = 0
         """How many connections there have been: whoever needs an unbroken one compares."""
 

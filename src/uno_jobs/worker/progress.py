@@ -50,13 +50,14 @@ class ProgressWriter:
             batch, self._latest = self._latest, {}
             waiters, self._flushed = self._flushed, self._loop.create_future()
             while batch:
-                gateway = await self._line.get()
-                try:
-                    for id_, (lease, fraction, message) in list(batch.items()):
-                        await gateway.set_progress(id_, lease, fraction, message)
-                        del batch[id_]
-                except LINE_TROUBLE as error:
-                    self._line.drop(error)
+                async with self._line.turn:
+                    gateway = await self._line.get()
+                    try:
+                        for id_, (lease, fraction, message) in list(batch.items()):
+                            await gateway.set_progress(id_, lease, fraction, message)
+                            del batch[id_]
+                    except LINE_TROUBLE as error:
+                        self._line.drop(error)
             waiters.set_result(None)
             if self._stopping and not self._latest:
                 return

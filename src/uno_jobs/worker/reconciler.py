@@ -67,7 +67,7 @@ class Reconciler:
 
     async def _compare(self) -> None:
         # No claim may be under way: its rows would be in the database and not yet here.
-        async with self._gate:
+        async with self._gate, self._line.turn:
             gateway = await self._line.get()
             before = set(self._holdings.running)
             try:

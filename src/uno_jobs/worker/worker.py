@@ -63,15 +63,15 @@ class Worker:
         registry = registry or TaskRegistry.current()
         self.config = config
         self._announce = announce or _nobody
-        self.holdings = Holdings(
-            config.concurrency, {name: limit for name, limit in config.queues if limit is not None}
-        )
+        self._limited = {name: limit for name, limit in config.queues if limit is not None}
+        self.holdings = Holdings(config.concurrency, self._limited)
         self.identity = Identity(config, self.holdings, registry, self._announce)
         self._lines: list[Line] = []
         self._threads = Threads(min(config.concurrency, 64))
         plans = Plans(threads=self._threads, max_result_size=config.max_result_size, registry=registry)
+        # What is rare shares a connection: claims, outcomes and notifications have one each.
         side = self._line("chores")
-        self.progress = ProgressWriter(self._line("progress"))
+        self.progress = ProgressWriter(side)
         self.completer = Completer(
             self._line("completer"), self.identity, self.holdings, self._durable, self._reconcile
         )
@@ -86,9 +86,7 @@ class Worker:
             self.executor.dispatch,
             self._reconcile,
         )
-        self.reconciler = Reconciler(
-            self._line("reconciler"), self.identity, self.holdings, self.claimer.gate, self.executor.stop_job
-        )
+        self.reconciler = Reconciler(side, self.identity, self.holdings, self.claimer.gate, self.executor.stop_job)
         self.listener = Listener(
             self._line("listener"), [name for name, _ in config.queues], self.claimer.wake, self._reconcile
         )
@@ -137,17 +135,19 @@ class Worker:
                 await line.close()
 
     async def _shut_down(self, claiming: asyncio.Task[None], parts: list[asyncio.Task[None]]) -> None:
+        now = asyncio.get_running_loop().time
+        end = now() + self.config.grace
         self._announce({"event": "draining"})
         self.claimer.stop()
         await self._quietly(self._set_state("draining"))
-        await _until(claiming, self._abort, 5.0)
-        await self._finish_running()
+        await _until(claiming, self._abort, max(1.0, self.config.grace / 5))
+        await self._finish_running(end - CLEAN_UP)
         self.completer.stop()
         self.progress.stop()
         for part in self._parts:
             part.stop()
         # Everything is in the database before the process goes; if that is away, what is left is rescued later.
-        await asyncio.wait(parts, timeout=5.0 if self._abort.is_set() else max(5.0, self.config.grace))
+        await asyncio.wait(parts, timeout=max(CLEAN_UP, 0.0 if self._abort.is_set() else end - now()))
         if self._hooks:
             await asyncio.wait(self._hooks, timeout=CLEAN_UP)
         await self._hand_back_threads()
@@ -155,9 +155,8 @@ class Worker:
         self._announce({"event": "stopped"})
         logger.info("worker stopped", extra={"worker_id": str(self.identity.id)})
 
-    async def _finish_running(self) -> None:
-        """Let what runs end by itself within the grace, then cancel it."""
-        deadline = asyncio.get_running_loop().time() + max(0.0, self.config.grace - CLEAN_UP)
+    async def _finish_running(self, deadline: float) -> None:
+        """Let what runs end by itself until then, and cancel what is left."""
         while self.holdings.running and not self._abort.is_set():
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
@@ -213,6 +212,8 @@ class Worker:
         self.holdings.ended(holding)
         if not holding.disowned:
             self.completer.submit(holding)
+        if holding.job.queue in self._limited:
+            self.claimer.wake()  # it may be asleep although there are slots: this queue had none left
 
     def _durable(self, holding: Holding) -> None:
         plan, outcome = holding.plan, holding.outcome
