@@ -106,6 +106,4 @@ if __name__ == "__main__":
     else:
         call = figures["the bare call"]
         for name, microseconds in figures.items():
-            print(
-                f"{name:32} {microseconds:8.2f} µs   {microseconds - call:+8.2f} µs   ×{microseconds / call:.1f}"
-            )
+            print(f"{name:32} {microseconds:8.2f} µs   {microseconds - call:+8.2f} µs   ×{microseconds / call:.1f}")

@@ -115,7 +115,7 @@ def test_what_cannot_be_stored_is_refused_with_the_reason(value: object, why: st
 def test_what_refers_to_itself_is_refused() -> None:
     loop: list[object] = []
     loop.append(loop)
-    with pytest.raises(NotSerializable, match="refers to itself"):
+    with pytest.raises(NotSerializable, match=r"refers to itself"):
         to_json(loop)
 
 
@@ -128,7 +128,7 @@ def test_deep_nesting_is_refused_before_a_parser_would_refuse_it() -> None:
 
     assert from_json(to_json(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
     for depth in (MAX_DEPTH + 1, 300, 5000):
-        with pytest.raises(NotSerializable, match="nested deeper"):
+        with pytest.raises(NotSerializable, match=r"nested deeper"):
             to_json(nested(depth))
     flat = [["x"] for _ in range(1000)]
     assert from_json(to_json(flat)) == flat
@@ -136,9 +136,9 @@ def test_deep_nesting_is_refused_before_a_parser_would_refuse_it() -> None:
 
 def test_check_text_names_what_it_checks() -> None:
     assert check_text("fine", "metadata") == "fine"
-    with pytest.raises(NotSerializable, match="^the key contains a NUL"):
+    with pytest.raises(NotSerializable, match=r"^the key contains a NUL"):
         check_text("\x00", "the key")
-    with pytest.raises(NotSerializable, match="^the key contains a lone surrogate"):
+    with pytest.raises(NotSerializable, match=r"^the key contains a lone surrogate"):
         check_text("\ud800", "the key")
 
 

@@ -115,7 +115,7 @@ async def test_the_whole_order(log: list[str], asynchronous: bool) -> None:
 
     assert await run(work, "3", key=str(UUID(int=1))) == Succeeded("4")
     assert log == [
-        f"validate{(3,)}{dict(key=UUID(int=1))}",
+        f"validate{(3,)}{{'key': UUID(int=1)}}",
         "global1.before",
         "global2.before",
         "own1.before",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from .jobs import a_job
 def raised(error: BaseException) -> BaseException:
     try:
         raise error
-    except BaseException as caught:
+    except BaseException as caught:  # noqa: BLE001 - that is what it is for
         return caught
 
 
@@ -80,10 +81,9 @@ def test_deep_recursion_is_bounded() -> None:
     def down(n: int) -> Any:
         return down(n + 1)
 
-    try:
+    with pytest.raises(RecursionError) as caught:
         down(0)
-    except RecursionError as error:
-        assert stored(error).type == "RecursionError"
+    assert stored(caught.value).type == "RecursionError"
 
 
 def test_what_cannot_be_stored_is_written_as_escapes() -> None:

@@ -187,7 +187,7 @@ class Opaque:
 
 
 def test_a_default_that_is_not_json() -> None:
-    async def with_default(one: str, cache: list[Any] = [Opaque()]) -> None: ...  # noqa: B006 - that is the fault
+    async def with_default(one: str, cache: list[Any] = [Opaque()]) -> None: ...  # noqa: B006, B008 - that is the fault
 
     with pytest.raises(TaskDefinitionError, match="task 'with_default': the default of parameter 'cache' is not"):
         task(with_default)

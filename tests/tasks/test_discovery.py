@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    Tree = Callable[[dict[str, str]], str]
+
 HEAD = "from uno_jobs.tasks import task\n"
-Tree = "Callable[[dict[str, str]], str]"
 _numbers = itertools.count()
 
 

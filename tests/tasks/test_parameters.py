@@ -1,5 +1,7 @@
 """Arguments: from a caller to JSON, and from JSON to a run."""
 
+# ruff: noqa: A002, RUF013 - signatures as users write them
+
 from __future__ import annotations
 
 import json
@@ -111,7 +113,7 @@ def everything(
     ratio: float,
     yes: bool,
     any_one: Any,
-    unannotated,  # type: ignore[no-untyped-def] # noqa: ANN001 - that is the case
+    unannotated,  # type: ignore[no-untyped-def]
     id: UUID,
     when: datetime,
     day: date,
@@ -255,7 +257,7 @@ def test_a_default_of_none_makes_the_parameter_accept_none() -> None:
     made = parameters(f)
     assert through_json(made, [None, None, None], {}) == ((None, None, None), {})
     assert through_json(made, [], {"options": {"a": 1}, "id": ID}) == ((), {"options": {"a": 1}, "id": ID})
-    with pytest.raises(InvalidArguments, match="'n': .*greater than 0"):
+    with pytest.raises(InvalidArguments, match=r"'n': .*greater than 0"):
         made.dump([], {"n": 0})
 
 
@@ -314,7 +316,7 @@ def resize(image_id: str, size: int = 1, *, deep: list[dict[str, int]] = []) -> 
 def test_wrong_calls_name_task_and_parameter(args: list[Any], kwargs: dict[str, Any], message: str) -> None:
     made = parameters(resize)
     for method in (made.dump, made.load):
-        with pytest.raises(InvalidArguments, match="^task 'resize': ") as caught:
+        with pytest.raises(InvalidArguments, match=r"^task 'resize': ") as caught:
             method(args, kwargs)
         assert message in str(caught.value)
 
@@ -513,7 +515,7 @@ def test_partial_calls_check_what_can_be_checked() -> None:
         made.dump([1, 2, 3], {}, partial=True)
     with pytest.raises(InvalidArguments, match="1 parameter left, but 2"):
         made.dump([1, 2], {"size": 1}, partial=True)
-    with pytest.raises(NotSerializable, match="positional argument 1: .*NUL"):
+    with pytest.raises(NotSerializable, match=r"positional argument 1: .*NUL"):
         made.dump(["\x00"], {}, partial=True)
 
 
@@ -528,7 +530,7 @@ def test_accepts_and_unchecked_serve_chains() -> None:
         made.load([{"a": 1}, "x"], {}, unchecked={"image_id"})
 
 
-# --- annotations -------------------------------------------------------------------------------------------------------
+# --- annotations ---
 
 
 def later(it: Late, more: list[Late] = []) -> Late:  # type: ignore[empty-body] # noqa: B006

@@ -97,9 +97,9 @@ async def test_via_names_the_queue() -> None:
 async def test_a_queue_of_the_other_colour_is_refused_before_it_is_called() -> None:
     made = task(resize_image)
     later, now = AsyncQueue(), BlockingQueue()
-    with pytest.raises(WrongColour, match="BlockingQueue is synchronous: use task.enqueue_sync"):
+    with pytest.raises(WrongColour, match=r"BlockingQueue is synchronous: use task.enqueue_sync"):
         await made.options(via=now).enqueue("a", "b")
-    with pytest.raises(WrongColour, match="AsyncQueue is asynchronous: await task.enqueue"):
+    with pytest.raises(WrongColour, match=r"AsyncQueue is asynchronous: await task.enqueue"):
         made.options(via=later).enqueue_sync("a", "b")
     assert later.calls == now.calls == []
 

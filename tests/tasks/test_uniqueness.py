@@ -1,5 +1,7 @@
 """Unique keys."""
 
+# ruff: noqa: A006 - signatures as users write them
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,7 @@
 """``test_task``, as the Tasks document uses it."""
 
+# ruff: noqa: A002, RUF013 - signatures as users write them
+
 from __future__ import annotations
 
 import asyncio

@@ -26,9 +26,7 @@ def wants_hooks(task: Task[..., Any, Any], outcome: Outcome) -> bool:
     return bool(_hooks(task, outcome))
 
 
-async def run_hooks(
-    task: Task[..., Any, Any], job: Job, outcome: Outcome, *, threads: Threads | None = None
-) -> None:
+async def run_hooks(task: Task[..., Any, Any], job: Job, outcome: Outcome, *, threads: Threads | None = None) -> None:
     """Run a task's hooks for an outcome that is durable; at most once each.
 
     What a hook raises is logged and changes nothing. ``job`` is the current job meanwhile.
@@ -72,9 +70,7 @@ def _hooks(task: Task[..., Any, Any], outcome: Outcome) -> Sequence[Callable[...
             return ()
 
 
-async def _run_one(
-    hook: Callable[..., Any], args: tuple[Any, ...], job: Job, threads: Threads | None
-) -> None:
+async def _run_one(hook: Callable[..., Any], args: tuple[Any, ...], job: Job, threads: Threads | None) -> None:
     try:
         if threads is not None and not inspect.iscoroutinefunction(hook):
             done = await threads.run(hook, args, {})

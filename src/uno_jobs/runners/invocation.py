@@ -97,9 +97,7 @@ class Plan:
         self._report = None if cls.report_result is Task.report_result else task.report_result
         chain = (*middleware, *task.config.middleware)
         self._before = [one for one in chain if type(one).before_task is not TaskMiddleware.before_task]
-        self._after = [
-            one for one in reversed(chain) if type(one).after_task is not TaskMiddleware.after_task
-        ]
+        self._after = [one for one in reversed(chain) if type(one).after_task is not TaskMiddleware.after_task]
         self._on_error = [one for one in reversed(chain) if type(one).on_error is not TaskMiddleware.on_error]
         bare = (
             task.config.asynchronous
@@ -207,9 +205,7 @@ class Plan:
             try:
                 kept = await _settled(one.on_error(self.task, args, kwargs, error, job))
                 if kept is not None and not isinstance(kept, BaseException):
-                    raise TypeError(
-                        f"{type(one).__name__}.on_error must return an error or None, not {kept!r}"
-                    )
+                    raise TypeError(f"{type(one).__name__}.on_error must return an error or None, not {kept!r}")
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as raised:
@@ -282,8 +278,7 @@ def _replaced(middleware: TaskMiddleware, returned: object) -> tuple[tuple[Any, 
     pair = _pair(returned)
     if pair is None:
         raise TypeError(
-            f"{type(middleware).__name__}.before_task must return (args, kwargs), "
-            f"not {type(returned).__name__}"
+            f"{type(middleware).__name__}.before_task must return (args, kwargs), not {type(returned).__name__}"
         )
     return pair
 

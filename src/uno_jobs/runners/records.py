@@ -59,9 +59,7 @@ def _traceback(error: BaseException) -> str:
     try:
         lines = traceback.format_exception(type(error), error, _users_part(error.__traceback__))
     except Exception as second:  # noqa: BLE001 - formatting runs the user's __str__ and __repr__
-        return bounded(
-            scrub_text(f"<no traceback: {type(second).__name__} while formatting it>"), MESSAGE_LIMIT
-        )
+        return bounded(scrub_text(f"<no traceback: {type(second).__name__} while formatting it>"), MESSAGE_LIMIT)
     return bounded(scrub_text("".join(lines)), TRACEBACK_LIMIT)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RunsIn,
         TaskOptions,
         TimeoutAction,
+        UniqueKey,
         UniqueUntil,
     )
 
@@ -67,7 +68,7 @@ class Task(Generic[P, R, C]):
     timeout_action: TimeoutAction = "cancel"
     terminate_grace: float | timedelta = 5
     unique: bool = False
-    unique_key: str | Callable[..., str] | None = None
+    unique_key: UniqueKey | None = None
     unique_until: UniqueUntil = "finished"
     on_duplicate: OnDuplicate = "return"
     max_memory: str | int | None = None

@@ -107,10 +107,9 @@ def _children(package: ModuleType) -> list[str]:
     names = {found.name for found in pkgutil.iter_modules(places)}
     for place in places:
         for child in _folders(place):
-            if child.isidentifier() and child != "__pycache__" and child not in names:
-                # Not every folder in a zip file can be imported from.
-                if importlib.util.find_spec(f"{package.__name__}.{child}") is not None:
-                    names.add(child)
+            # Not every folder in a zip file can be imported from.
+            if child.isidentifier() and child != "__pycache__" and _can_be_imported(f"{package.__name__}.{child}"):
+                names.add(child)
     names.discard("__main__")
     return sorted(names)
 
@@ -131,6 +130,10 @@ def _folders(place: str) -> Iterator[str]:
         for name in opened.namelist():
             if name.startswith(inside) and name.endswith(".py") and "/" in name[len(inside) :]:
                 yield name[len(inside) :].partition("/")[0]
+
+
+def _can_be_imported(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
 
 
 def _import(name: str) -> ModuleType:

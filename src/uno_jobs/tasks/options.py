@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
@@ -10,7 +11,7 @@ from uno_jobs.errors import InvalidOption, TaskDefinitionError
 from uno_jobs.tasks import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from uno_jobs.middleware import TaskMiddleware
@@ -20,6 +21,15 @@ RunsIn = Literal["loop", "thread", "process"]
 TimeoutAction = Literal["cancel", "terminate"]
 UniqueUntil = Literal["finished", "started"]
 OnDuplicate = Literal["return", "raise", "replace"]
+# Spelt out, since type checkers infer no parameters of a lambda from Callable[..., str].
+UniqueKey = (
+    str
+    | Callable[[], str]
+    | Callable[[Any], str]
+    | Callable[[Any, Any], str]
+    | Callable[[Any, Any, Any], str]
+    | Callable[[Any, Any, Any, Any], str]
+)
 
 
 class TaskOptionsArgs(TypedDict, total=False):
@@ -41,7 +51,7 @@ class TaskOptionsArgs(TypedDict, total=False):
     timeout_action: TimeoutAction
     terminate_grace: float | timedelta
     unique: bool
-    unique_key: str | Callable[..., str] | None
+    unique_key: UniqueKey | None
     unique_until: UniqueUntil
     on_duplicate: OnDuplicate
     max_memory: str | int | None
