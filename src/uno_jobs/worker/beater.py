@@ -15,7 +15,7 @@ EVERY: Final = 1.0
 
 
 class Beater:
-    """Says every second that the worker lives. A task that blocks the event loop stops it, as it would no supervisor."""
+    """Says every second that the worker lives. A task that blocks the event loop stops it too."""
 
     def __init__(self, line: Line, identity: Identity) -> None:
         self._line = line

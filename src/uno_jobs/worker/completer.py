@@ -104,12 +104,6 @@ class Completer:
             except LINE_TROUBLE as error:
                 self._line.drop(error)
                 self._in_doubt()
-            except (
-                asyncpg.DeadlockDetectedError,
-                asyncpg.SerializationError,
-                asyncpg.LockNotAvailableError,
-            ) as error:
-                logger.warning("outcomes are sent again", extra={"error": str(error), "jobs": len(batch)})
             except asyncpg.PostgresError as error:
                 if str(getattr(error, "sqlstate", ""))[:2] not in _DATA_ERRORS:
                     raise

@@ -27,8 +27,8 @@ class Identity:
     """The worker's id, renewed when the server that it knew is gone.
 
     A server that crashed without its last commits, or a standby that was promoted, may have forgotten leases that this
-    worker holds, and may grant them anew. So after each restart or failover the worker goes on under a new random id, and
-    takes along what the server still believes that it runs.
+    worker holds, and may grant them anew. So after each restart or failover the worker goes on under a new random id,
+    and takes along what the server still believes that it runs.
     """
 
     def __init__(
