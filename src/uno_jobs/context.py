@@ -142,7 +142,7 @@ class Job:
         self.cancel_requested = False
         """Set by the worker when somebody wants the job to stop; tasks ask ``is_cancelled()``."""
         self.error: BaseException | None = None
-        """What this attempt failed with, for the hooks."""
+        """What this attempt failed with, if the task has hooks that want to know; internal to the runner."""
 
     @property
     def args(self) -> list[Any]:
@@ -228,4 +228,8 @@ def enter_job(job: Job) -> Token[Job | None]:
 
 def leave_job(token: Token[Job | None]) -> None:
     """Undo ``enter_job``."""
-    _current.reset(token)
+    try:
+        _current.reset(token)
+    except ValueError:
+        # A run that was never finished is closed by the garbage collector, in a context that is not its own.
+        return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 from typing import Any
 from uuid import UUID
@@ -115,7 +116,7 @@ async def test_the_whole_order(log: list[str], asynchronous: bool) -> None:
 
     assert await run(work, "3", key=str(UUID(int=1))) == Succeeded("4")
     assert log == [
-        f"validate{(3,)}{{'key': UUID(int=1)}}",
+        f"validate{(3,)}" + repr({"key": UUID(int=1)}),
         "global1.before",
         "global2.before",
         "own1.before",
@@ -196,11 +197,23 @@ async def test_an_error_of_the_task_goes_outwards(log: list[str]) -> None:
     async def work() -> None:
         raise ConnectionError("gone")
 
-    job = a_job(work)
-    outcome = await perform(the_plan(work), job)
+    outcome = await run(work)
     assert isinstance(outcome, Retried)
     assert (outcome.error.type, outcome.error.message, outcome.delay) == ("ConnectionError", "gone", 60.0)
     assert log == ["global.before", "own.before", "own.error", "global.error"]
+
+
+@pytest.mark.parametrize("middleware", [[], [Noting("own", [])]])
+async def test_the_error_is_kept_for_hooks_and_only_for_them(middleware: list[TaskMiddleware]) -> None:
+    @task(middleware=middleware)
+    async def work() -> None:
+        raise ConnectionError("gone")
+
+    job = a_job(work)
+    await perform(the_plan(work), job)
+    assert job.error is None
+    work.on_failure(print)
+    await perform(the_plan(work), job)
     assert isinstance(job.error, ConnectionError)
 
 
@@ -585,6 +598,22 @@ async def test_synchronous_functions_run_in_place_without_threads() -> None:
         return n + get_current_job().attempt
 
     assert await run(work, 3) == Succeeded("4")
+
+
+async def test_a_plain_wrapper_of_a_coroutine_function_may_answer_at_once() -> None:
+    async def original(n: int) -> int:
+        return n
+
+    cache = {3: 33}
+
+    @functools.wraps(original)
+    def cached(n: int) -> Any:
+        return cache[n] if n in cache else original(n)
+
+    made = task(cached)
+    assert made.config.asynchronous
+    assert await run(made, 3) == Succeeded("33")
+    assert await run(made, 4) == Succeeded("4")
 
 
 async def test_an_awaitable_from_a_plain_function_is_awaited() -> None:

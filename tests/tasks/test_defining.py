@@ -215,6 +215,22 @@ def test_asynchronous_is_inferred() -> None:
     assert [one.name for one in wrapped.parameters.all] == ["file_id", "options"]
 
 
+def test_a_synchronous_wrapper_of_a_coroutine_function_can_be_said_to_be_synchronous() -> None:
+    @functools.wraps(process_upload)
+    def blocking(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(process_upload(*args, **kwargs))
+
+    assert task(asynchronous=False, runs_in="thread")(blocking).config.asynchronous is False
+
+
+def test_a_base_may_name_its_one_task() -> None:
+    class Named(Task):
+        name = "named"
+
+    assert task(base=Named)(process_upload).name == "named"
+    assert task(base=Named, name="other")(process_upload).name == "other"
+
+
 def test_a_function_that_returns_an_awaitable_can_be_said_to_be_asynchronous() -> None:
     def later(x: int) -> asyncio.Future[int]:
         return asyncio.get_running_loop().create_future()

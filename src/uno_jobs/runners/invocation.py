@@ -86,6 +86,8 @@ class Plan:
         self.task = task
         self.options = task.config
         self._function = task.function
+        if task.config.asynchronous and not inspect.iscoroutinefunction(task.function):
+            self._function = _awaited(task.function)
         self._parameters_load = task.parameters.load
         self._upgrade = upgrade
         self._dump = task.result_type.dump
@@ -158,8 +160,7 @@ class Plan:
         except BaseException as error:
             if _is_stop(error):
                 raise
-            job.error = error
-            return judge(error, self.options, job.failures, final=stage != _RUNNING)
+            return self._verdict(job, error, final=stage != _RUNNING)
         finally:
             leave_job(token)
 
@@ -171,8 +172,13 @@ class Plan:
             leave_job(token)
         if ended.error is None:
             return Succeeded(ended.text)
-        job.error = ended.error
-        return judge(ended.error, self.options, job.failures, final=ended.final)
+        return self._verdict(job, ended.error, final=ended.final)
+
+    def _verdict(self, job: Job, error: BaseException, *, final: bool) -> Outcome:
+        # Kept for hooks alone: the error's frames hold the job, and such a circle is left to the collector.
+        if self.task.failure_hooks or self.task.retry_hooks:
+            job.error = error
+        return judge(error, self.options, job.failures, final=final)
 
     def _load(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._upgrade is None:
@@ -219,8 +225,8 @@ class Plan:
 def perform(plan: Plan, job: Job) -> Coroutine[Any, Any, Outcome]:
     """Run a job and say how it ended.
 
-    Everything that the task, its middleware or its arguments raise becomes an ``Outcome``; ``job.error`` is
-    then the error itself, for the hooks. The job is the current one (``get_current_job``) meanwhile.
+    Everything that the task, its middleware or its arguments raise becomes an ``Outcome``. The job is
+    the current one (``get_current_job``) meanwhile.
 
     Raises:
         asyncio.CancelledError: Whoever awaits this cancelled it, and the task went along. A task that
@@ -272,6 +278,15 @@ class Plans:
 async def _settled(value: Any) -> Any:
     """Return what a method returned that may be sync or async."""
     return await value if inspect.isawaitable(value) else value
+
+
+def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a coroutine function for one that may return an awaitable."""
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await _settled(function(*args, **kwargs))
+
+    return call
 
 
 def _replaced(middleware: TaskMiddleware, returned: object) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -89,7 +89,8 @@ def _abandon(inner: asyncio.Task[Any], job: Job) -> None:
     inner.cancel()
     inner.add_done_callback(_forget)
     logger.warning(
-        "task %s goes on after it was cancelled: it swallows CancelledError. timeout_action='terminate' would end it",
+        "task %s goes on after it was cancelled: it swallows CancelledError, or cleans up for too long. "
+        "timeout_action='terminate' would end it",
         job.task,
         extra={"job_id": str(job.id), "task": job.task, "attempt": job.attempt},
     )

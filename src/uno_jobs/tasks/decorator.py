@@ -95,12 +95,12 @@ def _configure(
     values: dict[str, object] = {option: inspect.getattr_static(base, option) for option in OPTION_ATTRIBUTES}
     values.update(options)
     if "name" not in options:
-        values["name"] = getattr(function, "__name__", "")
+        values["name"] = inspect.getattr_static(base, "name", None) or getattr(function, "__name__", "")
         if values["name"] in {"<lambda>", ""}:
             raise TaskDefinitionError(f"task {where}: a lambda or an object without __name__ needs a name=")
     if not values["description"]:
         values["description"] = (inspect.getdoc(function) or "").strip().partition("\n")[0]
-    config = build_options(values, where=where, function_is_async=_is_async(function))
+    config = build_options(values, where=where, function_is_async=_is_async(function, options))
     if config.runs_in == "process" and "<locals>" in getattr(innermost(function), "__qualname__", ""):
         raise TaskDefinitionError(
             f"task {where}: it runs in a child process, which could not find a function defined inside "
@@ -117,8 +117,11 @@ def _where(function: Callable[..., Any], options: Mapping[str, Any]) -> str:
     return repr(name)
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(innermost(function))
+def _is_async(function: Callable[..., Any], options: Mapping[str, Any]) -> bool:
+    if inspect.iscoroutinefunction(function):
+        return True
+    # A plain wrapper of a coroutine function usually returns its coroutine; who knows better says so.
+    return options.get("asynchronous") is not False and inspect.iscoroutinefunction(innermost(function))
 
 
 def _surrounding_locals() -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, cast
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -38,7 +38,6 @@ class EnqueueOptions(TypedDict, total=False):
     connection: Any
     notify: bool
     via: Any
-    on_parent_failure: Literal["cancel", "run"]
 
 
 NAMES: Final = frozenset(EnqueueOptions.__annotations__)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError
 
 from uno_jobs.errors import NotSerializable, TaskDefinitionError
 from uno_jobs.storable import check_finite, from_json, to_json
-from uno_jobs.tasks.annotations import EVERYTHING, exact_types
+from uno_jobs.tasks.annotations import exact_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,10 +122,6 @@ class TypedValue:
             # Where a field is annotated Any, pydantic writes NaN as null.
             check_finite(serializer.to_python(value, by_alias=False, round_trip=True, warnings=False))
         return plain
-
-    def schema(self) -> dict[str, Any]:
-        """Return the annotation's JSON schema."""
-        return {} if self.exact is EVERYTHING else self.adapter.json_schema(by_alias=False)
 
     @staticmethod
     def _by_own_type(value: object) -> Any:

@@ -68,10 +68,6 @@ class ResultType:
         except (ValidationError, NotSerializable):
             return value
 
-    def schema(self) -> dict[str, Any]:
-        """Return the JSON schema of the result."""
-        return self._typed.schema()
-
     def _jsonable(self, value: Any) -> Any:
         exact = self._typed.exact
         if exact is None or type(value) in exact:
