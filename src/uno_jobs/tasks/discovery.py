@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 from uno_jobs.errors import DiscoveryError
@@ -103,33 +103,40 @@ def _matched(module: ModuleType, rest: list[str]) -> Iterator[ModuleType]:
 
 def _children(package: ModuleType) -> list[str]:
     """Return the names of a package's modules and subpackages, those without ``__init__.py`` included."""
-    places = list(package.__path__)
-    names = {found.name for found in pkgutil.iter_modules(places)}
-    for place in places:
-        for child in _folders(place):
-            # Not every folder in a zip file can be imported from.
-            if child.isidentifier() and child != "__pycache__" and _can_be_imported(f"{package.__name__}.{child}"):
-                names.add(child)
-    names.discard("__main__")
-    return sorted(names)
+    names: set[str] = set()
+    maybe: set[str] = set()
+    for place in map(Path, package.__path__):
+        archive = next((parent for parent in place.parents if parent.is_file()), None)
+        if archive is not None and zipfile.is_zipfile(archive):
+            maybe.update(_in_archive(archive, place.relative_to(archive).as_posix()))
+        else:
+            names.update(found.name for found in pkgutil.iter_modules([str(place)]))
+            maybe.update(_folders(place))
+    # Not every folder can be imported from, in a zip file least of all.
+    names.update(
+        name
+        for name in maybe - names
+        if name.isidentifier() and name != "__pycache__" and _can_be_imported(f"{package.__name__}.{name}")
+    )
+    return sorted(names - {"__main__", "__init__"})
 
 
-def _folders(place: str) -> Iterator[str]:
-    """Yield the folders in a folder, or in a folder inside a zip file, that hold modules somewhere below."""
-    path = Path(place)
-    if path.is_dir():
-        for child in path.iterdir():
-            if child.is_dir() and not child.name.startswith(".") and next(child.rglob("*.py"), None):
-                yield child.name
-        return
-    archive = next((parent for parent in path.parents if parent.is_file()), None)
-    if archive is None or not zipfile.is_zipfile(archive):
-        return
-    inside = path.relative_to(archive).as_posix() + "/"
+def _folders(place: Path) -> Iterator[str]:
+    """Yield the folders in a folder that hold modules somewhere below."""
+    for child in place.iterdir() if place.is_dir() else ():
+        if child.is_dir() and not child.name.startswith(".") and next(child.rglob("*.py"), None):
+            yield child.name
+
+
+def _in_archive(archive: Path, folder: str) -> Iterator[str]:
+    """Yield the modules and folders in a folder inside a zip file.
+
+    Not by pkgutil, which in Python 3.13.0 fails on archives whose cached directory has been invalidated.
+    """
     with zipfile.ZipFile(archive) as opened:
         for name in opened.namelist():
-            if name.startswith(inside) and name.endswith(".py") and "/" in name[len(inside) :]:
-                yield name[len(inside) :].partition("/")[0]
+            if name.startswith(f"{folder}/") and name.endswith((".py", ".pyc")):
+                yield PurePosixPath(name[len(folder) + 1 :]).parts[0].partition(".")[0]
 
 
 def _can_be_imported(name: str) -> bool:
