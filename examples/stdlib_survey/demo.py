@@ -1,0 +1,235 @@
+"""The demo: enqueue a job for each file of the standard library, roll one batch back, run the rest, ask SQL.
+
+``scripts/demo`` runs it; ``python -m examples.stdlib_survey.demo --help`` lists its options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from examples.stdlib_survey import report, screen
+from examples.stdlib_survey.app import Base, SourceFile, parse_source
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from uno_jobs import Queue
+from uno_jobs.embedded import EmbeddedPostgres
+from uno_jobs.errors import UnoJobsError
+from uno_jobs.storage import migrations
+from uno_jobs.storage.urls import hide_password, sqlalchemy_url
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from datetime import datetime
+
+ROOT = Path(__file__).parents[2]
+BATCH = 100
+ROLLED_BACK = 3
+"""Which batch is rolled back, counted from 0 (the last one, where there are fewer)."""
+WORKER_OPTIONS = "--app examples.stdlib_survey.app --queue survey --processes 2 --concurrency 2 --until-empty"
+
+
+class ChangedMyMind(Exception):
+    """Raised on purpose in the middle of a transaction."""
+
+
+class DemoFailed(Exception):
+    """The demo did not show what it promises."""
+
+
+@dataclass
+class Survey:
+    """What was enqueued, and what was taken back."""
+
+    since: datetime
+    enqueued: int = 0
+    taken_back: list[UUID] = field(default_factory=list[UUID])
+    seen_inside: tuple[int, int] = (0, 0)
+    """Rows and jobs of the batch that was rolled back, as its own transaction saw them."""
+
+
+def standard_library(limit: int | None) -> list[Path]:
+    """Return the source files of the standard library of this Python, without installed packages."""
+    root = Path(sysconfig.get_path("stdlib"))
+    files = (
+        path
+        for path in sorted(root.rglob("*.py"))
+        if not {"site-packages", "dist-packages"} & set(path.relative_to(root).parts) and os.access(path, os.R_OK)
+    )
+    return list(islice(files, limit))
+
+
+def module_name(path: Path) -> str:
+    """Return the name under which a file of the library is imported."""
+    parts = path.relative_to(sysconfig.get_path("stdlib")).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+async def enqueue_all(engine: AsyncEngine, files: list[Path]) -> Survey:
+    """Write a row and enqueue a job for each file, batch by batch, each batch in one transaction of ours."""
+    queue = Queue(engine)
+    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+    unlucky = min(ROLLED_BACK, len(batches) - 1)
+    async with AsyncSession(engine) as session:
+        survey = Survey(since=await session.scalar(select(func.clock_timestamp())))
+    with screen.progress("enqueued", len(files)) as show:
+        for number, batch in enumerate(batches):
+            with contextlib.suppress(ChangedMyMind):
+                async with AsyncSession(engine) as session, session.begin():
+                    jobs = [parse_source.s(str(path)) for path in batch]
+                    handles = await queue.enqueue_many(jobs, connection=session)
+                    session.add_all(
+                        SourceFile(module=module_name(path), path=str(path), size=path.stat().st_size, job_id=handle.id)
+                        for path, handle in zip(batch, handles, strict=True)
+                    )
+                    await session.flush()
+                    if number == unlucky:
+                        survey.taken_back = [handle.id for handle in handles]
+                        survey.seen_inside = await report.count_pair(session, survey.taken_back)
+                        raise ChangedMyMind
+                survey.enqueued += len(batch)
+            show(survey.enqueued + len(survey.taken_back))
+    return survey
+
+
+@contextlib.contextmanager
+def worker(url: str) -> Generator[subprocess.Popen[bytes]]:
+    """Start ``uno-jobs worker``, with its log in a file that is shown if it fails."""
+    command = [str(Path(sys.executable).with_name("uno-jobs")), "worker", *WORKER_OPTIONS.split()]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "UNO_JOBS_DATABASE_URL": url},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            if process.wait() != 0:
+                log.seek(0)
+                sys.stderr.write(log.read().decode(errors="replace"))
+
+
+async def run_all(engine: AsyncEngine, url: str, total: int) -> None:
+    """Run a worker with two processes until nothing is left, and watch the view."""
+    with worker(url) as process, screen.progress("finished", total) as show:
+        left = total
+        while process.poll() is None:
+            async with engine.connect() as connection:
+                left = await connection.scalar(text(report.UNFINISHED)) or 0
+            show(total - left)
+            await asyncio.sleep(0.2)
+        if process.returncode != 0:
+            raise DemoFailed(f"the worker ended with exit status {process.returncode}")
+        show(total)
+    async with engine.connect() as connection:
+        if left := await connection.scalar(text(report.UNFINISHED)):
+            raise DemoFailed(f"the worker stopped with {left} jobs unfinished")
+
+
+async def prove_rollback(engine: AsyncEngine, survey: Survey) -> None:
+    """Show that the batch that was rolled back left nothing, and that nothing else is missing or too much."""
+    async with engine.connect() as connection:
+        rows, jobs = await report.count_pair(connection, survey.taken_back)
+        strays = await connection.scalar(text(report.STRAYS), {"since": survey.since})
+        kept = await connection.scalar(select(func.count()).select_from(SourceFile))
+    inside_rows, inside_jobs = survey.seen_inside
+    screen.step("The batch that was rolled back")
+    screen.say(f"before the rollback, seen by its own transaction: {inside_rows} rows, {inside_jobs} jobs")
+    screen.say(f"after the rollback, seen by everybody:            {rows} rows, {jobs} jobs")
+    screen.say(f"of the rest: {kept:,} rows, {survey.enqueued:,} jobs enqueued, {strays} jobs without a row")
+    expected = len(survey.taken_back)
+    if (inside_rows, inside_jobs, rows, jobs, strays, kept) != (expected, expected, 0, 0, 0, survey.enqueued):
+        raise DemoFailed("the rolled-back batch is not as it should be")
+
+
+async def run(url: str, limit: int | None) -> None:
+    """Do the whole survey on a migrated database."""
+    engine = create_async_engine(sqlalchemy_url(url, "asyncpg"))
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+            await connection.execute(text("TRUNCATE source_files"))
+        files = standard_library(limit)
+        if not files:
+            raise DemoFailed(f"there are no source files in {sysconfig.get_path('stdlib')}")
+        screen.step(f"Enqueueing {len(files):,} files of the standard library of Python {sys.version.split()[0]}")
+        screen.say(f"{BATCH} rows of source_files and their {BATCH} jobs in each transaction")
+        survey = await enqueue_all(engine, files)
+        screen.say(f"{survey.enqueued:,} jobs committed, {len(survey.taken_back)} rolled back on purpose")
+        screen.step("Running them")
+        screen.say(f"uno-jobs worker {WORKER_OPTIONS}")
+        await run_all(engine, url, survey.enqueued)
+        async with engine.connect() as connection:
+            await report.print_report(connection)
+        await prove_rollback(engine, survey)
+    finally:
+        await engine.dispose()
+
+
+@contextlib.contextmanager
+def database(given: str | None, *, keep: bool) -> Generator[str]:
+    """Give the URL of the database to use: the one given, that of ``.uno-jobs/``, or a temporary one."""
+    if given is not None:
+        screen.step(f"Using {hide_password(given)}")
+        yield given
+        return
+    screen.step("Starting PostgreSQL")
+    with EmbeddedPostgres.dev(ROOT / ".uno-jobs") if keep else EmbeddedPostgres.temporary() as server:
+        screen.say(f"PostgreSQL {server.version}, " + ("kept in .uno-jobs/" if keep else "deleted at the end"))
+        yield server.url
+
+
+def say_goodbye(url: str, *, lasting: bool) -> None:
+    """Say what to try next."""
+    screen.step("What to try next")
+    if lasting:
+        screen.say(f"UNO_JOBS_DATABASE_URL={hide_password(url)} uno-jobs status")
+    else:
+        screen.say("scripts/demo --keep                                the same, with the database kept in .uno-jobs/")
+    screen.say("uno-jobs dev --app examples.stdlib_survey.app      a database and a worker that reloads your code")
+    screen.say("uno-jobs jobs list --state failed                  with the URL that `uno-jobs dev` prints")
+    screen.say("examples/stdlib_survey/                            what has just run: some 300 lines")
+    screen.say("README.md                                          a first application of your own")
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.partition("\n")[0])
+    parser.add_argument("--database-url", metavar="URL", help="use this database instead of an embedded one")
+    parser.add_argument("--keep", action="store_true", help="keep the embedded database, in .uno-jobs/")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N files")
+    options = parser.parse_args()
+    try:
+        with database(options.database_url, keep=options.keep) as url:
+            migrations.upgrade(url)
+            asyncio.run(run(url, options.limit))
+            say_goodbye(url, lasting=options.keep or options.database_url is not None)
+    except (DemoFailed, UnoJobsError) as error:
+        print(f"scripts/demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("scripts/demo: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What the demo shows: steps, a progress bar on a terminal (plain lines elsewhere), tables."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+
+
+def step(text: str) -> None:
+    """Say what happens next."""
+    console.print(f"\n[bold]{text}[/bold]")
+
+
+def say(text: str) -> None:
+    """Say what came of it."""
+    console.print(f"  {text}")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Generator[Callable[[int], None]]:
+    """Show how far something is; the function given takes the number done so far."""
+    if not console.is_terminal:
+        yield _lines(what, total)
+        return
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        row = bar.add_task(what, total=total)
+        yield lambda done: bar.update(row, completed=done)
+
+
+def _lines(what: str, total: int) -> Callable[[int], None]:
+    """Return what prints a line for every fifth that is done."""
+    printed = 0
+
+    def show(done: int) -> None:
+        nonlocal printed
+        fifths = 5 * done // max(total, 1)
+        if fifths > printed:
+            printed = fifths
+            say(f"{what}: {done} of {total}")
+
+    return show
+
+
+def table(sql: str, columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Show a query and what it returned."""
+    console.print(Syntax(sql.strip(), "sql", theme="ansi_dark", background_color="default", padding=(0, 2)))
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        number = bool(rows) and isinstance(rows[0][index], int | float)
+        shown.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(_text(value) for value in row))
+    console.print(shown if rows else "  (no rows)\n")
+
+
+def _text(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
