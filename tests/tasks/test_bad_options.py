@@ -100,7 +100,9 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("option", "value", "why"), WRONG, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(
+    ("option", "value", "why"), WRONG, ids=[f"{wrong[0]}-{number}" for number, wrong in enumerate(WRONG)]
+)
 def test_wrong_options(option: str, value: Any, why: str) -> None:
     with pytest.raises(TaskDefinitionError, match=why) as caught:
         task(**{option: value})(work)
