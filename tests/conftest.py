@@ -1,0 +1,68 @@
+"""The server of a test run, and a fresh database for each test that asks for one."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from uno_jobs.testing.databases import Databases
+from uno_jobs.testing.servers import URL_VARIABLE, server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_server = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The controller of pytest-xdist starts the server; its workers inherit the URL.
+    if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
+        os.environ[URL_VARIABLE] = _server.enter_context(server())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _server.close()
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """URL of the server, as a role that may create databases."""
+    with server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def databases(server_url: str) -> Iterator[Databases]:
+    from uno_jobs.storage.migrations import upgrade
+
+    databases = Databases(server_url, upgrade)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> Iterator[str]:
+    """URL of a fresh database with the schema in it."""
+    with databases.migrated() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(databases: Databases) -> Iterator[str]:
+    """URL of a fresh, empty database."""
+    with databases.empty() as url:
+        yield url
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to ``database_url``."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
