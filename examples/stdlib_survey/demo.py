@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).with_name("uno-jobs")
 BATCH = 100
 ROLLED_BACK = 3
 """Which batch is rolled back, counted from 0 (the last one, where there are fewer)."""
@@ -107,7 +108,7 @@ async def enqueue_all(engine: AsyncEngine, files: list[Path]) -> Survey:
 @contextlib.contextmanager
 def worker(url: str) -> Generator[subprocess.Popen[bytes]]:
     """Start ``uno-jobs worker``, with its log in a file that is shown if it fails."""
-    command = [str(Path(sys.executable).with_name("uno-jobs")), "worker", *WORKER_OPTIONS.split()]
+    command = [str(PROGRAM), "worker", *WORKER_OPTIONS.split()]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
@@ -197,17 +198,24 @@ def database(given: str | None, *, keep: bool) -> Generator[str]:
         yield server.url
 
 
-def say_goodbye(url: str, *, lasting: bool) -> None:
+def say_goodbye(*, given: bool, kept: bool) -> None:
     """Say what to try next."""
+    program = os.path.relpath(PROGRAM)
+    hints = [
+        (
+            f"{program} dev --app examples.stdlib_survey.app",
+            "a database in .uno-jobs/, a worker that reloads",
+        ),
+        (f"{program} jobs list --state failed", "in another terminal, with the URL that it prints"),
+        ("examples/stdlib_survey/", "what has just run"),
+        ("README.md", "a first application of your own"),
+    ]
+    if not given and not kept:
+        hints.insert(0, ("scripts/demo --keep", "the same, with the database kept in .uno-jobs/"))
     screen.step("What to try next")
-    if lasting:
-        screen.say(f"UNO_JOBS_DATABASE_URL={hide_password(url)} uno-jobs status")
-    else:
-        screen.say("scripts/demo --keep                                the same, with the database kept in .uno-jobs/")
-    screen.say("uno-jobs dev --app examples.stdlib_survey.app      a database and a worker that reloads your code")
-    screen.say("uno-jobs jobs list --state failed                  with the URL that `uno-jobs dev` prints")
-    screen.say("examples/stdlib_survey/                            what has just run: some 300 lines")
-    screen.say("README.md                                          a first application of your own")
+    width = max(len(command) for command, _ in hints)
+    for command, why in hints:
+        screen.say(f"{command:{width}}  {why}")
 
 
 def main() -> int:
@@ -221,7 +229,7 @@ def main() -> int:
         with database(options.database_url, keep=options.keep) as url:
             migrations.upgrade(url)
             asyncio.run(run(url, options.limit))
-            say_goodbye(url, lasting=options.keep or options.database_url is not None)
+            say_goodbye(given=options.database_url is not None, kept=options.keep)
     except (DemoFailed, UnoJobsError) as error:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 1

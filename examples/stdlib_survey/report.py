@@ -19,7 +19,7 @@ FROM source_files f JOIN uno_jobs.job_status s ON s.id = f.job_id
 GROUP BY s.state ORDER BY jobs DESC
 """
 FAILED = """
-SELECT f.module, left(s.error, 70) AS error
+SELECT f.module, left(s.error, 64) AS error
 FROM source_files f JOIN uno_jobs.failed_jobs s ON s.id = f.job_id
 ORDER BY f.module LIMIT 5
 """

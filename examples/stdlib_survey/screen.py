@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -15,7 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 118)
 
 
 def step(text: str) -> None:
@@ -57,14 +58,24 @@ def _lines(what: str, total: int) -> Callable[[int], None]:
 
 def table(sql: str, columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> None:
     """Show a query and what it returned."""
-    console.print(Syntax(sql.strip(), "sql", theme="ansi_dark", background_color="default", padding=(0, 2)))
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
         number = bool(rows) and isinstance(rows[0][index], int | float)
         shown.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(_text(value) for value in row))
-    console.print(shown if rows else "  (no rows)\n")
+    query = textwrap.indent(sql.strip(), "  ")
+    answer = shown if rows else "  (no rows)"
+    if console.is_terminal:
+        console.print(Syntax(query, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
+        console.print(answer)
+        return
+    console.print(query, markup=False, soft_wrap=True)
+    with console.capture() as drawn:
+        console.print(answer)
+    # rich fills lines up with blanks, which a log does not need.
+    lines = [line.rstrip() for line in drawn.get().splitlines()]
+    console.print("\n".join(f"  {line}".rstrip() for line in lines).strip("\n"), markup=False, soft_wrap=True)
 
 
 def _text(value: object) -> str:
