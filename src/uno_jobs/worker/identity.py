@@ -45,6 +45,7 @@ class Identity:
         self._registry = registry
         self._announce = announce
         self._server: tuple[Any, ...] | None = None
+        self._in_doubt: list[uuid.UUID] = []
         self._lock = asyncio.Lock()
 
     async def on_connect(self, gateway: Gateway) -> None:
@@ -57,17 +58,17 @@ class Identity:
             if server == self._server:
                 return
             if self._server is None:
-                await self._register(gateway)
+                await self._register(gateway, self.id)
                 self._announce({"event": "registered", "worker_id": str(self.id)})
             else:
                 await self._renew(gateway)
             self._server = server
 
-    async def _register(self, gateway: Gateway) -> None:
+    async def _register(self, gateway: Gateway, worker: uuid.UUID) -> None:
         config = self._config
         await gateway.register(
-            self.id,
-            uuid.UUID(config.supervisor_id) if config.supervisor_id else self.id,
+            worker,
+            uuid.UUID(config.supervisor_id) if config.supervisor_id else worker,
             config.lock_key,
             os.getpid(),
             socket.gethostname(),
@@ -78,25 +79,29 @@ class Identity:
         )
 
     async def _renew(self, gateway: Gateway) -> None:
-        old, self.id = self.id, uuid.uuid4()
-        await self._register(gateway)
-        ids, leases = self._holdings.leases()
-        moved = await gateway.adopt(old, self.id, ids, leases)
-        # What is left under the old id was claimed without our having learnt of it.
-        rest = await gateway.held(old)
-        if rest:
-            await gateway.hand_back(old, [r[0] for r in rest], [r[1] for r in rest], "the reply to its claim was lost")
-        await gateway.worker_state(old, "stopped", f"the server was restarted; goes on as {self.id}")
+        # A renewal may break off, and its commit may have happened all the same: the next one takes over from both.
+        old, new = self.id, uuid.uuid4()
+        predecessors = [old, *self._in_doubt]
+        self._in_doubt.append(new)
+        kept = handed_back = 0
+        async with gateway.connection.transaction():
+            await self._register(gateway, new)
+            ids, leases = self._holdings.leases()
+            for predecessor in predecessors:
+                kept += len(await gateway.adopt(predecessor, new, ids, leases))
+                # What is left under the old id was claimed without our having learnt of it.
+                rest = await gateway.held(predecessor)
+                reason = "the reply to its claim was lost"
+                await gateway.hand_back(predecessor, [row[0] for row in rest], [row[1] for row in rest], reason)
+                await gateway.worker_state(predecessor, "stopped", f"the server was restarted; goes on as {new}")
+                handed_back += len(rest)
+        self.id = new
+        self._in_doubt.clear()
         logger.warning(
             "the server was restarted or failed over; going on under a new id",
-            extra={
-                "worker_id": str(self.id),
-                "previous": str(old),
-                "kept": len(moved),
-                "handed_back": len(rest),
-            },
+            extra={"worker_id": str(new), "previous": str(old), "kept": kept, "handed_back": handed_back},
         )
-        self._announce({"event": "registered", "worker_id": str(self.id), "previous": str(old)})
+        self._announce({"event": "registered", "worker_id": str(new), "previous": str(old)})
 
 
 def describe(registry: Registry) -> list[dict[str, Any]]:
