@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator, Sequence
 
 FOLDER = Path(__file__).parent
-DATABASE = "uno_jobs_benchmark"
+DATABASE = f"uno_jobs_benchmark_{os.getpid()}"
 CHUNK = 1000
 
 ENQUEUE = (

@@ -1,0 +1,36 @@
+"""The benchmarks run, on a few jobs; their figures are not looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "expected"),
+    [
+        ("drain.py", ["--jobs", "300", "--rounds", "1", "--batch", "100"], "ratio to no history"),
+        ("bulk.py", ["--jobs", "1500", "--rounds", "1"], "ratio of enqueue_many, a transaction of its own"),
+        ("idle.py", ["--seconds", "0.2"], "supervisor, resident MB"),
+    ],
+    ids=["drain", "bulk", "idle"],
+)
+def test_benchmark(database_url: str, script: str, options: list[str], expected: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / script), database_url, "--json", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert results[expected] > 0
+    assert results["measured on"]["postgresql"]
