@@ -1,0 +1,28 @@
+"""Tasks for worker processes of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from uno_jobs.tasks import task
+
+
+@task
+async def noop(number: int) -> int:
+    return number
+
+
+@task
+async def until_there(path: str) -> int:
+    """Run until a file is there; returns the process that it ran in."""
+    while not Path(path).exists():
+        await asyncio.sleep(0.01)
+    return os.getpid()
+
+
+@task
+async def kills_its_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
