@@ -143,7 +143,7 @@ def _start(state: Path, plan: Callable[[], Plan], server: FileLock, timeout: flo
                     cwd="/",
                     pass_fds=(writer, server.fd),
                     start_new_session=True,  # a Ctrl-C in the terminal is not for it
-                    check=True,
+                    check=False,  # it reports what went wrong, or its error stands in the log
                 )
         finally:
             os.close(writer)
@@ -153,7 +153,7 @@ def _start(state: Path, plan: Callable[[], Plan], server: FileLock, timeout: flo
     running = running_server(state)
     if report == {"ready": True} and running is not None:
         return running
-    said = str(report.get("failed") or "its supervisor ended without a word")
+    said = str(report.get("failed") or (state / "server.log").read_text(errors="replace")[-5000:])
     raise ServerNotStarted(f"the embedded PostgreSQL did not start:\n{said}", log=said)
 
 
@@ -197,7 +197,7 @@ def _refuse_foreign_server(data: Path) -> None:
     pid = _postmaster(data)
     if pid is not None:
         raise EmbeddedError(
-            f"a server that uno-jobs did not start runs on {data} (process {pid}): stop it first"
+            f"a server of somebody else's runs on {data} (process {pid}): stop it first"
         )
 
 
