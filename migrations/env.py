@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from uno_jobs.storage.migrations import VERSION_TABLE
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema
-from uno_jobs.storage.session import check_server
+from uno_jobs.storage.session import SETTINGS, check_server
 from uno_jobs.storage.urls import sqlalchemy_url
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ options: dict[str, Any] = {"version_table": VERSION_TABLE, "version_table_schema
 
 
 def run_offline() -> None:
-    context.configure(dialect_name="postgresql", literal_binds=True, **options)
+    # Without a paramstyle of its own the dialect would write each % of the functions' texts twice.
+    context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True, **options)
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
         context.run_migrations(schema=schema)
@@ -33,7 +34,9 @@ def run_offline() -> None:
 def run_on(connection: Connection) -> None:
     check_server(connection.exec_driver_sql("SELECT current_setting('server_version_num')::int").scalar_one())
     # A second upgrade at the same time waits here, and then finds nothing left to do.
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('uno-jobs migrations ' || :s, 0))"), {"s": schema})
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('uno-jobs migrations ' || :s, 0))"), {"s": schema}
+    )
     connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
     context.configure(connection=connection, **options)
     with context.begin_transaction():
@@ -46,7 +49,7 @@ async def run_from_settings() -> None:
     url = os.environ.get("UNO_JOBS_DATABASE_URL") or os.environ.get("DATABASE_URL")
     if not url:
         raise SystemExit("set UNO_JOBS_DATABASE_URL or DATABASE_URL, or use 'uno-jobs db upgrade'")
-    engine = create_async_engine(sqlalchemy_url(url, "asyncpg"))
+    engine = create_async_engine(sqlalchemy_url(url, "asyncpg"), connect_args={"server_settings": SETTINGS})
     async with engine.begin() as connection:
         await connection.run_sync(run_on)
     await engine.dispose()

@@ -48,9 +48,9 @@ def downgrade(schema: str) -> None:
         for file in sorted((SQL / names[kind]).glob("*.sql")):
             execute(f"DROP {kind} IF EXISTS {quoted}.{file.stem} CASCADE", "uno_jobs")
     for table in (
-        "chore_leases progress result_waiters cancel_requests hungry queues workers task_versions job_edges outcomes "
-        "attempts live_jobs jobs schema_info"
-    ).split():
+        "chore_leases", "progress", "result_waiters", "cancel_requests", "hungry", "queues", "workers", "task_versions",
+        "job_edges", "outcomes", "attempts", "live_jobs", "jobs", "schema_info",
+    ):  # fmt: skip
         execute(f"DROP TABLE {quoted}.{table}", "uno_jobs")
     execute(f"DROP SEQUENCE {quoted}.ready_seq", "uno_jobs")
     execute(f"DROP TYPE {quoted}.attempt_outcome", "uno_jobs")

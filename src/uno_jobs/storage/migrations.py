@@ -99,12 +99,15 @@ async def _with_connection(url: str, work: Any) -> Any:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    from uno_jobs.storage.session import translate_errors
+    from uno_jobs.storage.session import connect
 
-    engine = create_async_engine(sqlalchemy_url(url, "asyncpg"), poolclass=NullPool)
+    # A session with our settings: under a role's default of repeatable read the second of two upgrades would not see
+    # what the first one did.
+    engine = create_async_engine(
+        sqlalchemy_url(url, "asyncpg"), poolclass=NullPool, async_creator=functools.partial(connect, url)
+    )
     try:
-        with translate_errors():
-            async with engine.begin() as connection:
-                return await connection.run_sync(work)
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
     finally:
         await engine.dispose()

@@ -15,7 +15,6 @@ REVISION: Final = 1
 MIN_REVISION: Final = 1
 """The oldest schema that this code can work on: one release back, so that code may be deployed before the migration."""
 
-_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _PLACE: Final = re.compile(r"\buno_jobs\b")
 
 
@@ -31,7 +30,8 @@ def quote_schema(name: str) -> str:
         raise ConfigurationError(
             f"a schema's name may not contain quotes, backslashes or any of $ % : ; as {name!r} does"
         )
-    return name if _PLAIN.fullmatch(name) else f'"{name}"'
+    # All others are quoted: a plain word may be a reserved one, as user and order are.
+    return name if name == DEFAULT_SCHEMA else f'"{name}"'
 
 
 def render(sql: str, schema: str) -> str:
