@@ -51,12 +51,15 @@ BEGIN
     IF v_recorded + v_settled < coalesce(cardinality(p_ids), 0) + coalesce(jsonb_array_length(p_others), 0) THEN
         RETURN QUERY
         SELECT g.id, CASE WHEN l.id IS NOT NULL THEN 'locked' ELSE 'stale' END
-        FROM (SELECT u.id, u.lease FROM unnest(p_ids, p_leases) AS u (id, lease)
+        FROM (SELECT u.id, u.lease, 'succeeded'::uno_jobs.attempt_outcome AS outcome FROM unnest(p_ids, p_leases) AS u (id, lease)
               UNION ALL
-              SELECT o.id, o.lease FROM jsonb_to_recordset(p_others) AS o (id uuid, lease bigint)) g
+              SELECT o.id, o.lease, o.outcome
+              FROM jsonb_to_recordset(p_others) AS o (id uuid, lease bigint, outcome uno_jobs.attempt_outcome)) g
         LEFT JOIN uno_jobs.live_jobs l ON l.id = g.id AND l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker
         LEFT JOIN uno_jobs.attempts a ON a.job_id = g.id AND a.lease = g.lease
-        WHERE l.id IS NOT NULL OR a.job_id IS NULL OR a.outcome = 'lost';
+        -- What was recorded is what was sent; only a retry that met a cancellation is kept as failed.
+        WHERE l.id IS NOT NULL OR a.job_id IS NULL
+           OR (a.outcome <> g.outcome AND NOT (g.outcome = 'retried' AND a.outcome = 'failed'));
     END IF;
 END $$;
 COMMENT ON FUNCTION uno_jobs.finish(uuid, uuid[], bigint[], text[], jsonb) IS
