@@ -17,7 +17,8 @@ DECLARE
     v_ids uuid[];
     v_queues text[];
 BEGIN
-    SELECT array_agg(s.id), array_agg(DISTINCT s.queue), count(*), max(s.run_at)
+    -- No DISTINCT here: for it PostgreSQL 16 sorts by queue, and the order in which jobs were due would be lost.
+    SELECT array_agg(s.id), array_agg(s.queue), count(*), max(s.run_at)
     INTO v_ids, v_queues, promoted, reached
     FROM (SELECT l.id, l.queue, l.run_at FROM uno_jobs.live_jobs l
           WHERE l.state = 'scheduled' AND l.run_at <= uno_jobs.clock() AND l.run_at >= p_floor
