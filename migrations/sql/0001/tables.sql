@@ -12,7 +12,7 @@ COMMENT ON TABLE  uno_jobs.schema_info IS 'One row: what this schema is, and wha
 COMMENT ON COLUMN uno_jobs.schema_info.revision IS 'The number of the newest migration in force.';
 COMMENT ON COLUMN uno_jobs.schema_info.min_code IS 'The oldest revision whose code this schema still serves.';
 COMMENT ON COLUMN uno_jobs.schema_info.channel IS 'The NOTIFY channel of this schema; payloads say what and which queue.';
-COMMENT ON COLUMN uno_jobs.schema_info.for_tests IS 'True only in a test''s schema: clock() then honours the setting uno_jobs.clock_offset.';
+COMMENT ON COLUMN uno_jobs.schema_info.for_tests IS 'True only in a schema made for tests.';
 
 CREATE TABLE uno_jobs.jobs (
     id          uuid PRIMARY KEY,

@@ -28,7 +28,7 @@ BEGIN
     IF enqueue.delay < interval '0' OR enqueue.expires < interval '0' THEN
         RAISE EXCEPTION 'delay and expires must not be negative' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF jsonb_typeof(enqueue.args) <> 'array' OR jsonb_typeof(enqueue.kwargs) <> 'object' THEN
+    IF jsonb_typeof(enqueue.args) IS DISTINCT FROM 'array' OR jsonb_typeof(enqueue.kwargs) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'args must be a JSON array and kwargs a JSON object' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF jsonb_typeof(enqueue.metadata) <> 'object' THEN

@@ -1,4 +1,5 @@
--- Jobs with a unique key or an id of the caller's, in bulk. Keys are taken in sorted order, so that two bulks cannot deadlock.
+-- Jobs with a unique key or an id of the caller's, in bulk. Keys, and ids without a key, are taken in sorted order, so
+-- that two bulks cannot deadlock.
 CREATE FUNCTION uno_jobs.enqueue_careful(
     p_ids uuid[], p_ids_given boolean[], p_tasks text[], p_versions text[], p_queues text[], p_priorities smallint[],
     p_args text[], p_kwargs text[], p_metadata text[],
@@ -20,7 +21,8 @@ BEGIN
             WITH ORDINALITY
             AS n (id, id_given, task, version, queue, priority, args, kwargs, metadata,
                   delay, run_at, expires, unique_key, unique_args, key_until_start, on_duplicate, place)
-        ORDER BY n.task, held_key, n.place
+        ORDER BY n.task, held_key,
+                 CASE WHEN n.id_given AND n.unique_key IS NULL AND n.unique_args IS NULL THEN n.id END, n.place
     LOOP
         SELECT r.place, o.id, o.is_duplicate, o.replaced INTO place, id, is_duplicate, replaced
         FROM uno_jobs.enqueue_one(
