@@ -1,6 +1,12 @@
+-- Planner switches as in claim: a plan made while the table was empty read all of it every second.
 CREATE FUNCTION uno_jobs.expire(p_limit integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     v_ids uuid[];
