@@ -80,10 +80,13 @@ async def supervise(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
         register: bool = False,
         command: list[str] | None = None,
         watch: tuple[str, ...] = (),
+        prefix: tuple[str, ...] | list[str] = (),
         **worker: object,
     ) -> Supervised:
         config = SupervisorConfig(
-            worker=WorkerConfig(url=url, **worker), processes=processes, watch=watch  # pyright: ignore[reportArgumentType]
+            worker=WorkerConfig(url=url, **worker),
+            processes=processes,
+            watch=watch,  # pyright: ignore[reportArgumentType]
         )
         environment = os.environ | {
             ENVIRONMENT: config.to_json(),
@@ -93,6 +96,7 @@ async def supervise(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
         if register:
             environment["FAKE_DATABASE"] = url
         process = await asyncio.create_subprocess_exec(
+            *prefix,
             sys.executable,
             "-c",
             PROGRAM,

@@ -12,7 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
+from pathlib import Path
 
 CONFIG = json.loads(os.environ["UNO_JOBS_PROCESS"])
 WORDS = os.environ.get("FAKE_BEHAVIOUR", "").split()
@@ -21,7 +23,7 @@ signals = 0
 
 
 def note(*words: object) -> None:
-    with open(os.environ["FAKE_LOG"], "a") as file:
+    with Path(os.environ["FAKE_LOG"]).open("a") as file:
         file.write(" ".join(map(str, words)) + "\n")
 
 
@@ -64,13 +66,22 @@ def main() -> None:
     for word in WORDS:
         if word.startswith("exit="):
             os._exit(int(word[5:]))
-    if "once" in WORDS and open(os.environ["FAKE_LOG"]).read().count("started") == 1:
+    if "once" in WORDS and Path(os.environ["FAKE_LOG"]).read_text().count("started") == 1:
         asyncio.run(register(uuid.uuid4()))
         os._exit(7)
     asyncio.run(register(uuid.uuid4()))
     if "child" in WORDS:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         note("child", child.pid)
+    if "orphan" in WORDS:
+        # The shell ends at once, and what it leaves ends soon after: then only process 1 can reap it.
+        left = subprocess.run(
+            ["sh", "-c", "sleep 0.2 & echo $!"], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
+        note("orphan", left, os.getppid())
+        while Path(f"/proc/{left}").exists():
+            time.sleep(0.01)
+        note("reaped", left)
     if "mute" in WORDS:
         control.close()
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -127,7 +128,10 @@ async def test_a_worker_that_holds_the_interpreter_dies_with_its_supervisor(supe
         "import os\nopen(os.environ['FAKE_LOG'], 'a').write(f'started {os.getpid()}\\n')\nwhile True: pass\n"
     )
     # As child.command() does, but with the supervisor's own process id, which is known only there.
-    program = "import sys, os; os.execv(sys.executable, [sys.executable, '-m', 'uno_jobs.supervisor.child', '9', str(os.getppid()), 'hog'])"
+    program = (
+        "import sys, os; p = sys.executable; "
+        "os.execv(p, [p, '-m', 'uno_jobs.supervisor.child', '9', str(os.getppid()), 'hog'])"
+    )
     os.environ["PYTHONPATH"], before = str(tmp_path), os.environ.get("PYTHONPATH")
     try:
         supervised = await supervise(command=[sys.executable, "-c", program])
@@ -213,3 +217,26 @@ def test_the_exit_status_tells_how_it_ended() -> None:
     assert exit_status([End.REFUSED, End.REFUSED]) == 3
     assert exit_status([End.REFUSED, End.CLEAN]) == 1
     assert exit_status([End.FAILED]) == 1
+
+
+async def test_it_loads_nothing_that_it_does_not_need() -> None:
+    code = (
+        "import sys, uno_jobs.supervisor.__main__\n"
+        "heavy = {'sqlalchemy', 'alembic', 'pydantic', 'typer', 'rich', 'orjson', 'psutil', 'watchfiles', 'anyio'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await process.wait() == 0
+
+
+@pytest.mark.skipif(
+    not (sys.platform == "linux" and os.geteuid() == 0 and shutil.which("unshare")),
+    reason="making a process number 1 takes Linux and root",
+)
+async def test_as_process_1_it_reaps_what_others_leave_behind(supervise: Any) -> None:
+    supervised = await supervise("orphan", prefix=["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+    await supervised.wait_noted("orphan")
+    await supervised.wait_noted("registered")
+    # The worker itself looks for zombies: it sees the same processes as the supervisor.
+    await supervised.wait_noted("reaped")
+    supervised.process.kill()

@@ -53,6 +53,8 @@ def _sort(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 async def _watch(folders: Sequence[str], changed: Callable[[int], None], *, recursive: bool) -> None:
     from watchfiles import PythonFilter, awatch  # pyright: ignore[reportUnknownVariableType] - untyped in part
 
+    # What it says at level info is what we say.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
         async for changes in awatch(
             *folders, watch_filter=PythonFilter(), recursive=recursive, debounce=400, step=50, rust_timeout=1000

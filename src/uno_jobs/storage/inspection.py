@@ -1,0 +1,156 @@
+"""Looking: what is in the database, as rows for people and programs. Reads only, from the views where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema
+from uno_jobs.storage.session import check_schema, connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from uuid import UUID
+
+Row = dict[str, Any]
+
+STATES: Final = ("waiting", "scheduled", "ready", "running", "succeeded", "failed", "cancelled")
+
+LIVING: Final = "w.state IN ('running', 'draining') AND w.beat_at > {0}.clock() - interval '20 seconds'"
+
+
+@contextlib.asynccontextmanager
+async def inspect(url: str, schema: str = DEFAULT_SCHEMA) -> AsyncGenerator[Inspector]:
+    """Open a connection for looking.
+
+    Raises:
+        DatabaseUnavailable, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: Each says what to do.
+    """
+    connection = await connect(url, schema, name="uno-jobs inspection")
+    try:
+        await check_schema(connection, schema)
+        await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+        # All that one command shows is of one moment.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield Inspector(connection, schema)
+    finally:
+        connection.terminate()
+
+
+class Inspector:
+    """Questions to one schema, over an asyncpg connection that reads jsonb as Python values."""
+
+    def __init__(self, connection: Any, schema: str = DEFAULT_SCHEMA) -> None:
+        self._connection = connection
+        self._schema = quote_schema(schema)
+
+    async def queues(self) -> list[Row]:
+        """Return each queue with how many of its jobs are in which state, counted exactly."""
+        return await self._rows("""
+            SELECT coalesce(q.queue, f.queue) AS queue,
+                   coalesce(q.waiting, 0) AS waiting, coalesce(q.scheduled, 0) AS scheduled,
+                   coalesce(q.ready, 0) AS ready, coalesce(q.running, 0) AS running,
+                   coalesce(f.succeeded, 0) AS succeeded, coalesce(f.failed, 0) AS failed,
+                   coalesce(f.cancelled, 0) AS cancelled,
+                   q.oldest_ready, q.next_due, q.paused_at, q.paused_by
+            FROM {0}.queue_status q
+            FULL JOIN (SELECT j.queue, count(*) FILTER (WHERE o.state = 'succeeded') AS succeeded,
+                              count(*) FILTER (WHERE o.state = 'failed') AS failed,
+                              count(*) FILTER (WHERE o.state = 'cancelled') AS cancelled
+                       FROM {0}.outcomes o JOIN {0}.jobs j ON j.id = o.id GROUP BY j.queue) f ON f.queue = q.queue
+            ORDER BY 1
+            """)
+
+    async def workers(self, *, past: bool = False, limit: int = 200) -> list[Row]:
+        """Return the workers that live or were not yet found dead; with ``past`` those that ended too, latest first."""
+        where = "" if past else "WHERE w.state IN ('running', 'draining')"
+        return await self._rows(
+            f"""
+            SELECT w.id, w.state, w.hostname, w.pid, w.supervisor_id, w.queues, w.concurrency, w.running, w.started_at,
+                   w.beat_at, extract(epoch FROM w.since_beat)::float8 AS seconds_since_beat, w.stopped_at, w.cause,
+                   w.lost_jobs, w.known
+            FROM {{0}}.worker_status w {where}
+            ORDER BY w.stopped_at DESC NULLS FIRST, w.started_at DESC, w.id LIMIT $1
+            """,
+            limit,
+        )
+
+    async def failures(self, *, limit: int = 10) -> list[Row]:
+        """Return the jobs that failed last, without their tracebacks."""
+        return await self._rows(
+            "SELECT f.id, f.task, f.version, f.queue, f.finished_at, f.attempts, f.error_type, f.error "
+            "FROM {0}.failed_jobs f ORDER BY f.finished_at DESC LIMIT $1",
+            limit,
+        )
+
+    async def jobs(
+        self, *, state: str | None = None, queue: str | None = None, task: str | None = None, limit: int = 50
+    ) -> list[Row]:
+        """Return jobs, those enqueued last first.
+
+        Args:
+            state: Only those in this state, one of ``STATES``.
+            queue: Only those of this queue.
+            task: Only those of this task.
+            limit: At most so many.
+        """
+        given = {"state::text": state, "queue": queue, "task": task}
+        chosen = {column: value for column, value in given.items() if value is not None}
+        where = " AND ".join(f"s.{column} = ${place}" for place, column in enumerate(chosen, 2))
+        return await self._rows(
+            f"""
+            SELECT s.id, s.state, s.task, s.version, s.queue, s.priority, s.attempt, s.failures, s.created_at,
+                   s.next_attempt_at, s.started_at, s.finished_at, s.error_type, s.error
+            FROM {{0}}.job_status s {"WHERE " + where if where else ""} ORDER BY s.id DESC LIMIT $1
+            """,
+            limit,
+            *chosen.values(),
+        )
+
+    async def job(self, id_: UUID) -> Row | None:
+        """Return all that is known of a job, its attempts and relatives included; None if there is none."""
+        rows = await self._rows("SELECT s.* FROM {0}.job_status s WHERE s.id = $1", id_)
+        if not rows:
+            return None
+        job = rows[0]
+        # A real has seven digits, and would show sixteen.
+        job["progress"] = None if job["progress"] is None else round(job["progress"], 4)
+        job["attempts"] = await self._rows(
+            """
+            SELECT a.attempt, a.outcome, a.started_at, a.finished_at,
+                   extract(epoch FROM a.finished_at - a.started_at)::float8 AS seconds,
+                   a.worker_id, w.hostname, w.pid, a.error_type, a.error, a.traceback, a.peak_memory
+            FROM {0}.attempts a LEFT JOIN {0}.workers w ON w.id = a.worker_id
+            WHERE a.job_id = $1 ORDER BY a.attempt, a.finished_at
+            """,
+            id_,
+        )
+        job["parents"] = await self._relatives("e.parent_id", "e.child_id", id_)
+        job["children"] = await self._relatives("e.child_id", "e.parent_id", id_)
+        because = await self._rows("SELECT o.cancelled_because FROM {0}.outcomes o WHERE o.id = $1", id_)
+        job["cancelled_because"] = because[0]["cancelled_because"] if because else None
+        asked = await self._rows("SELECT c.requested_at, c.reason FROM {0}.cancel_requests c WHERE c.job_id = $1", id_)
+        job["cancel_request"] = asked[0] if asked else None
+        return job
+
+    async def tasks(self) -> list[Row]:
+        """Return the tasks that workers have recorded, with how many living workers can run each now."""
+        return await self._rows(f"""
+            SELECT v.task, v.version, v.description, v.options, v.parameters, v.schema, v.first_seen, v.last_seen,
+                   (SELECT count(*) FROM {{0}}.workers w
+                    WHERE {LIVING} AND v.task || '@' || v.version = ANY (w.known)) AS living_workers
+            FROM {{0}}.task_versions v ORDER BY v.task, v.sort_key COLLATE "C"
+            """)
+
+    async def _relatives(self, other: str, own: str, id_: UUID) -> list[Row]:
+        return await self._rows(
+            f"""
+            SELECT s.id, s.task, s.state, e.position FROM {{0}}.job_edges e
+            JOIN {{0}}.job_status s ON s.id = {other} WHERE {own} = $1 ORDER BY e.position, s.id
+            """,
+            id_,
+        )
+
+    async def _rows(self, query: str, *args: Any) -> list[Row]:
+        return [dict(row) for row in await self._connection.fetch(query.format(self._schema), *args)]

@@ -1,0 +1,97 @@
+"""The command, run inside the test or as a process, and a database with something in it to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from uno_jobs import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Command = Callable[..., "Result"]
+
+TASKS = [
+    {
+        "task": "send_email", "version": version, "sort_key": version, "description": "Sends an e-mail.",
+        "options": {"queue": "mail", "priority": 5, "unique": False}, "schema": {},
+        "parameters": [{"name": "to", "kind": "positional_or_keyword", "required": True},
+                       {"name": "subject", "kind": "positional_or_keyword", "required": False, "default": None}],
+    }
+    for version in ("1.0", "2.0")
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting comes from outside, and the current folder has no pyproject.toml above it."""
+    for name in list(os.environ):
+        if name == "DATABASE_URL" or name.startswith("UNO_JOBS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Returns a function that runs the command inside this process."""
+
+    def run(*arguments: str, url: str | None = None) -> Result:
+        if url is not None:
+            monkeypatch.setenv("UNO_JOBS_DATABASE_URL", url)
+        status = cli.run(arguments)
+        captured = capsys.readouterr()
+        if status not in (0, 1):
+            assert "Traceback" not in captured.err
+        return Result(status, captured.out, captured.err)
+
+    return run
+
+
+def execute(url: str, statement: str, *args: Any) -> list[Any]:
+    """Run a statement and return its rows."""
+
+    async def work() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetch(statement, *args)
+        finally:
+            await connection.close()
+
+    return asyncio.run(work())
+
+
+@pytest.fixture
+def with_tasks(database_url: str) -> str:
+    """A database where a living worker has recorded its tasks."""
+    execute(
+        database_url,
+        "SELECT uno_jobs.register_worker('00000000-0000-4000-8000-000000000001', "
+        "'00000000-0000-4000-8000-000000000002', NULL, 4711, 'host-a', 1, 10, '{mail,default}', $1)",
+        json.dumps(TASKS),
+    )
+    return database_url
+
+
+PROGRAM = [sys.executable, "-m", "uno_jobs.cli"]
