@@ -54,6 +54,10 @@ class InvalidOption(EnqueueError, ValueError):
     """An option of the enqueue (queue, priority, delay, run_at, metadata, …) is wrong."""
 
 
+class LargePayloadWarning(UserWarning):
+    """Arguments and metadata of a job are over 300 kB: store the data elsewhere and pass what names it."""
+
+
 class DuplicateJob(EnqueueError):
     """``on_duplicate="raise"``: an unfinished job holds the key."""
 

@@ -1,0 +1,215 @@
+"""What queues of both colours share: their settings, and the steps of an enqueue."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from uuid import UUID
+
+from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted
+from uno_jobs.queue import batches
+from uno_jobs.queue.options import join
+from uno_jobs.queue.recorded import RecordedTask, look_up
+from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests
+from uno_jobs.queue.status import JobStatus, read_status
+from uno_jobs.settings import load_settings
+from uno_jobs.storage.connections.link import Statement
+from uno_jobs.storage.schema import quote_schema
+from uno_jobs.storage.urls import plain_url
+from uno_jobs.tasks import checks
+from uno_jobs.tasks.signature import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from uno_jobs.storage.connections.link import Rows, Steps
+    from uno_jobs.storage.connections.own import AsyncEngineConnections, EngineConnections, UrlConnections
+    from uno_jobs.tasks.definition import Task
+
+    Database = str | Engine | AsyncEngine
+    AnyTask = Task[..., Any, Any]
+
+KEEP_RECORDED: Final = 5.0
+"""Seconds for which what workers recorded of a task is remembered."""
+
+
+class Call(NamedTuple):
+    """One enqueue, all of it checked that can be without a database."""
+
+    requests: list[EnqueueRequest | ByName]
+    tasks: list[AnyTask | None]
+    connection: Any
+    notify: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it needs a transaction: it is more than one statement, or may meet other jobs."""
+        requests = [request for request in self.requests if isinstance(request, EnqueueRequest)]
+        return len(requests) < len(self.requests) or batches.needs_transaction(requests)
+
+
+class QueueCore:
+    """The part of a queue that does not wait for anything."""
+
+    def __init__(
+        self,
+        database: Database | None = None,
+        *,
+        schema: str | None = None,
+        notify: bool | None = None,
+        max_payload_size: int | None = None,
+    ) -> None:
+        """Take the settings; nothing is connected yet.
+
+        Args:
+            database: A URL (any driver's spelling) or an SQLAlchemy engine, sync or async. Without it, the
+                environment's UNO_JOBS_DATABASE_URL, then DATABASE_URL. What else is not given comes from the
+                settings as well.
+            schema: The schema of uno-jobs.
+            notify: Whether to wake sleeping workers; without it they find jobs by polling. Must be off where
+                transactions are prepared (two-phase commit), which is seen by itself on SQLAlchemy.
+            max_payload_size: Largest arguments and metadata of a job, in bytes of JSON.
+
+        Raises:
+            ConfigurationError: There is no URL, or it or the schema's name will not do.
+        """
+        settings = load_settings()
+        self.database: Database = settings.database() if database is None else database
+        self.schema = settings.schema if schema is None else schema
+        self.notify = settings.notify if notify is None else notify
+        self.max_payload_size = settings.max_payload_size if max_payload_size is None else max_payload_size
+        self._sql = quote_schema(self.schema)
+        self._own = _connections(self.database, self.schema)
+        self._checked = False
+        self._recorded: dict[tuple[str, str | None], tuple[float, RecordedTask]] = {}
+        if isinstance(self.max_payload_size, bool) or self.max_payload_size < 1:
+            raise ConfigurationError(f"max_payload_size must be bytes, at least 1, not {max_payload_size!r}")
+
+    def prepare(self, task: object, args: object, kwargs: object, options: Mapping[str, Any]) -> Call:
+        """Check one enqueue.
+
+        Raises:
+            EnqueueError: The call is wrong.
+        """
+        if isinstance(task, Signature):
+            bound = cast("Signature[Any]", task).options
+            if "via" in bound:
+                raise InvalidOption("via= is for task.options(...).enqueue(...); here the queue is this one")
+            options = {**{name: bound[name] for name in ("connection", "notify") if name in bound}, **options}
+        request, found = Requests(self.max_payload_size).one(cast("object", task), args, kwargs, options)
+        return Call([request], [found], options.get("connection"), self._notify(options.get("notify")))
+
+    def prepare_many(self, items: Iterable[object], connection: object, notify: bool | None) -> Call:
+        """Check a bulk.
+
+        Raises:
+            EnqueueError: An item is wrong; the error's notes say which.
+        """
+        return Call(*Requests(self.max_payload_size).many(items), connection, self._notify(notify))
+
+    def enqueue_steps(self, call: Call, *, two_phase: bool) -> Steps[list[batches.Placed] | None]:
+        """Store the jobs of a call; see ``batches.insert``."""
+        yield from self.check_steps()
+        requests = cast("list[EnqueueRequest]", call.requests)
+        if any(isinstance(request, ByName) for request in call.requests):
+            requests = yield from self._resolve(call.requests)
+            call.requests[:] = requests
+        return (yield from batches.insert(self.schema, requests, notify=call.notify and not two_phase))
+
+    def check_steps(self) -> Steps[None]:
+        """Refuse a server or a schema that this code cannot work with; once for each queue.
+
+        Raises:
+            UnsupportedServer, SchemaNotInstalled, SchemaTooOld, CodeTooOld: Each says what to do.
+        """
+        if self._checked:
+            return
+        from uno_jobs.storage.session import check_revision, check_server
+
+        # Asked for by name first: a query of a missing table would break the caller's transaction.
+        rows: Rows = yield Statement(
+            "SELECT current_setting('server_version_num'), to_regclass($1::text)::text", (f"{self._sql}.schema_info",)
+        )
+        check_server(int(rows[0][0]))
+        found: tuple[int, int] | None = None
+        if rows[0][1] is not None:
+            rows = yield Statement(f"SELECT revision::text, min_code::text FROM {self._sql}.schema_info")
+            found = (int(rows[0][0]), int(rows[0][1])) if rows else None
+        check_revision(found, self.schema)
+        self._checked = True
+
+    def status_steps(self, id_: str, *, handed_in: bool) -> Steps[JobStatus]:
+        """Read where a job stands.
+
+        Raises:
+            NotCommitted, JobNotFound: It cannot be seen.
+        """
+        yield from self.check_steps()
+        status = yield from read_status(self.schema, id_)
+        if status is None:
+            if handed_in:
+                raise NotCommitted(
+                    f"job {id_} cannot be seen: the transaction that enqueued it is still open or was rolled back"
+                )
+            raise JobNotFound(f"there is no job {id_}: it was never committed, or its record has been pruned")
+        return status
+
+    def _resolve(self, requests: Sequence[EnqueueRequest | ByName]) -> Steps[list[EnqueueRequest]]:
+        """Look up what this process does not know: one statement for each task and version."""
+        maker = Requests(self.max_payload_size)
+        made: list[EnqueueRequest] = []
+        for request in requests:
+            if isinstance(request, EnqueueRequest):
+                made.append(request)
+                continue
+            key = request.task, request.asked.version
+            until, recorded = self._recorded.get(key, (0.0, None))
+            if recorded is None or until < time.monotonic():
+                recorded = yield from look_up(self.schema, *key)
+                self._recorded[key] = time.monotonic() + KEEP_RECORDED, recorded
+            made.append(maker.make(join(recorded, request.asked), request.args, request.kwargs))
+        return made
+
+    def _notify(self, notify: bool | None) -> bool:
+        if notify is None:
+            return self.notify
+        return checks.flag(notify, "notify")
+
+
+def parse_job_id(value: object) -> str:
+    """Return a job's id as text.
+
+    Raises:
+        InvalidOption: It is not a UUID.
+    """
+    try:
+        return str(value if isinstance(value, UUID) else UUID(cast("str", value)))
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidOption(f"a job's id is a UUID, not {value!r}") from None
+
+
+def parse_timeout(value: object) -> float:
+    """Return a limit for waiting, in seconds."""
+    return checks.parse_seconds(value, "timeout")
+
+
+def _connections(database: Database, schema: str) -> UrlConnections | AsyncEngineConnections | EngineConnections:
+    from uno_jobs.storage.connections import own
+
+    if isinstance(database, str):
+        plain_url(database)
+        return own.UrlConnections(database, schema)
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    if isinstance(database, AsyncEngine):
+        return own.AsyncEngineConnections(database, schema)
+    if isinstance(database, Engine):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+        return own.EngineConnections(database, schema)
+    raise ConfigurationError(
+        f"a queue is made from a URL or an SQLAlchemy engine, not {database!r} "
+        "(a session or connection goes to enqueue, as connection=)"
+    )

@@ -1,0 +1,114 @@
+"""Handles: what an enqueue returns, to ask how the job stands and wait for its result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, cast
+from uuid import UUID
+
+from typing_extensions import TypeVar
+
+from uno_jobs.storable import from_json
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from uno_jobs.queue.queue import Queue
+    from uno_jobs.queue.status import JobStatus
+    from uno_jobs.queue.sync import SyncQueue
+    from uno_jobs.tasks.definition import Task
+
+R_co = TypeVar("R_co", covariant=True, default=Any)
+
+
+class _Handle:
+    """What handles of both colours know."""
+
+    __slots__ = ("_handed_in", "_id", "_task", "is_duplicate", "replaced")
+
+    def __init__(
+        self,
+        id_: str,
+        task: Task[..., Any, Any] | None,
+        *,
+        is_duplicate: bool = False,
+        replaced: bool = False,
+        handed_in: bool = False,
+    ) -> None:
+        self._id = id_
+        self._task = task
+        self._handed_in = handed_in
+        self.is_duplicate = is_duplicate
+        """Nothing was added: this is the job that held the key, or had the id, already."""
+        self.replaced = replaced
+        """The job that held the key has been given the new arguments (``on_duplicate="replace"``)."""
+
+    @property
+    def id(self) -> UUID:
+        """The job's id."""
+        return UUID(self._id)
+
+    def _load(self, text: str) -> Any:
+        return from_json(text) if self._task is None else self._task.load_result(text)
+
+    def __repr__(self) -> str:
+        extra = " duplicate" if self.is_duplicate else ""
+        return f"<{type(self).__name__} {self._id}{extra}>"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and cast("_Handle", other)._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+
+class JobHandle(_Handle, Generic[R_co]):
+    """A job that was enqueued through a ``Queue``; its type parameter is the task's result."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: Queue, id_: str, task: Task[..., Any, Any] | None = None, **facts: bool) -> None:
+        super().__init__(id_, task, **facts)
+        self._queue = queue
+
+    async def status(self) -> JobStatus:
+        """Return where the job stands now.
+
+        Raises:
+            NotCommitted: The transaction that enqueued it is still open, or was rolled back.
+            JobNotFound: There is no such job.
+            DatabaseUnavailable: The database cannot be reached.
+        """
+        return await self._queue.status_of(self._id, handed_in=self._handed_in)
+
+    async def result(self, timeout: float | timedelta = 60) -> R_co:
+        """Wait until the job has ended and return its result, as the task's return annotation says.
+
+        Args:
+            timeout: Seconds to wait, or a timedelta.
+
+        Raises:
+            JobFailed: It failed; carries the error as it was recorded.
+            JobCancelled: It was cancelled.
+            ResultTimeout: It has not ended in time; it goes on.
+            NotCommitted: The transaction that enqueued it is still open, or was rolled back.
+            JobNotFound: There is no such job.
+        """
+        return self._load(await self._queue.result_of(self._id, timeout, handed_in=self._handed_in))
+
+
+class SyncJobHandle(_Handle, Generic[R_co]):
+    """A job that was enqueued through a ``SyncQueue``; its type parameter is the task's result."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: SyncQueue, id_: str, task: Task[..., Any, Any] | None = None, **facts: bool) -> None:
+        super().__init__(id_, task, **facts)
+        self._queue = queue
+
+    def status(self) -> JobStatus:
+        """Return where the job stands now; raises as ``JobHandle.status`` does."""
+        return self._queue.status_of(self._id, handed_in=self._handed_in)
+
+    def result(self, timeout: float | timedelta = 60) -> R_co:
+        """Wait until the job has ended and return its result; raises as ``JobHandle.result`` does."""
+        return self._load(self._queue.result_of(self._id, timeout, handed_in=self._handed_in))

@@ -1,0 +1,205 @@
+"""``Queue``: enqueueing from asynchronous programs, in the caller's transaction or in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+
+from typing_extensions import TypeVar
+
+from uno_jobs.queue.core import Call, QueueCore, parse_job_id, parse_timeout
+from uno_jobs.queue.handles import JobHandle
+from uno_jobs.queue.waiting import Waiter
+from uno_jobs.storage.connections.adapt import adapt
+from uno_jobs.storage.connections.failures import translating
+from uno_jobs.storage.connections.running import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
+    from types import TracebackType
+    from typing import Self
+    from uuid import UUID
+
+    from uno_jobs.queue.batches import Placed
+    from uno_jobs.queue.options import EnqueueKeywords
+    from uno_jobs.queue.status import JobStatus
+    from uno_jobs.storage.connections.link import Steps, T
+    from uno_jobs.tasks.definition import Task
+    from uno_jobs.tasks.signature import Signature
+
+R = TypeVar("R", default=Any)
+
+
+class Queue(QueueCore):
+    """Enqueues jobs, and looks at them. Usable from any event loop, and after a fork."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what this queue opened in this event loop; an engine that was handed in stays open."""
+        waiter = self._waiters().pop(asyncio.get_running_loop(), None)
+        if waiter is not None:
+            await waiter.close()
+        await self._own.close()
+
+    @overload
+    async def enqueue(
+        self,
+        task: Task[..., R, Any] | Signature[R],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueKeywords],
+    ) -> JobHandle[R]: ...
+
+    @overload
+    async def enqueue(
+        self,
+        task: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueKeywords],
+    ) -> JobHandle[Any]: ...
+
+    async def enqueue(
+        self,
+        task: Task[..., Any, Any] | Signature[Any] | str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueKeywords],
+    ) -> JobHandle[Any]:
+        """Enqueue one job.
+
+        Args:
+            task: A task, a signature, or the name of a task that this process or a living worker knows.
+            args: Positional arguments; after those of a signature.
+            kwargs: Keyword arguments; over those of a signature.
+            **options: ``version`` (by name; else the highest known); ``queue``, ``priority`` ("critical",
+                "high", "normal", "low" or 0 to 9); ``delay`` (seconds or timedelta, from now) or ``run_at``
+                (aware datetime); ``expires`` (seconds or timedelta: cancelled if not started by then);
+                ``unique_key``, ``on_duplicate`` ("return", "raise", "replace"); ``metadata`` (a dict);
+                ``id`` (a UUID: enqueued once, however often it is asked for); ``notify`` (wake workers);
+                ``connection``: the AsyncSession, AsyncConnection, asyncpg connection or psycopg
+                AsyncConnection in whose transaction the job is to stand or fall.
+
+        Raises:
+            InvalidArguments, NotSerializable, InvalidOption, PayloadTooLarge: The call is wrong; nothing was
+                sent.
+            TaskNotFound: Neither this process nor a living worker knows the task.
+            DuplicateJob: ``on_duplicate="raise"``, and there is such a job.
+            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction.
+            UnsupportedConnection, WrongColour, ConnectionClosed, TransactionFailed: ``connection`` will not do.
+            DatabaseUnavailable, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: The database
+                cannot be used.
+        """
+        return (await self._store(self.prepare(task, args, kwargs, cast("dict[str, Any]", options))))[0]
+
+    @overload
+    async def enqueue_many(
+        self, jobs: Iterable[Signature[R]], *, connection: Any = None, notify: bool | None = None
+    ) -> list[JobHandle[R]]: ...
+
+    @overload
+    async def enqueue_many(
+        self, jobs: Iterable[Any], *, connection: Any = None, notify: bool | None = None
+    ) -> list[JobHandle[Any]]: ...
+
+    async def enqueue_many(
+        self, jobs: Iterable[Any], *, connection: Any = None, notify: bool | None = None
+    ) -> list[JobHandle[Any]]:
+        """Enqueue any number of jobs in one transaction; two round trips at most per thousand.
+
+        Args:
+            jobs: Signatures (``task.s(...)``, ``task.options(...).s(...)``), or tuples (task, args, kwargs)
+                whose task may be a name; kwargs, and args, may be left out.
+            connection: As for ``enqueue``.
+            notify: As for ``enqueue``.
+
+        Returns:
+            The handles, in order. A unique key given twice counts once: the later handles are duplicates.
+
+        Raises:
+            EnqueueError, DatabaseError: As ``enqueue``; an error about one item says which in its notes.
+        """
+        return await self._store(self.prepare_many(jobs, connection, notify))
+
+    def get(self, job_id: UUID | str) -> JobHandle[Any]:
+        """Return a handle to a job by its id; whether there is one is not looked up.
+
+        Raises:
+            InvalidOption: It is not a UUID.
+        """
+        return JobHandle(self, parse_job_id(job_id))
+
+    async def job(self, job_id: UUID | str) -> JobStatus:
+        """Return where a job stands.
+
+        Raises:
+            JobNotFound: There is none of this id.
+            InvalidOption: It is not a UUID.
+        """
+        return await self.status_of(parse_job_id(job_id), handed_in=False)
+
+    # --- for handles ---
+
+    async def status_of(self, id_: str, *, handed_in: bool) -> JobStatus:
+        """Return where a job stands; see ``JobHandle.status``."""
+        return await self._by_own(self.status_steps(id_, handed_in=handed_in), whole=False)
+
+    async def result_of(self, id_: str, timeout: float | timedelta, *, handed_in: bool) -> str:
+        """Wait for a job's result and return it as JSON; see ``JobHandle.result``."""
+        seconds = parse_timeout(timeout)
+        await self._by_own(self.check_steps(), whole=False)
+        waiters, loop = self._waiters(), asyncio.get_running_loop()
+        waiter = waiters.get(loop)
+        if waiter is None:
+            waiter = waiters[loop] = Waiter(self._own, self.schema)
+        return await waiter.result(id_, seconds, handed_in=handed_in)
+
+    async def store(self, call: Call) -> list[Placed] | None:
+        """Store the jobs of a checked call on the queue's own connection, or on that handed in."""
+        if call.connection is None:
+            return await self._by_own(self.enqueue_steps(call, two_phase=False), whole=call.whole)
+        link = adapt(call.connection)
+        with translating(self.schema):
+            await link.open()
+        steps = self.enqueue_steps(call, two_phase=link.two_phase)
+        return await run(link, steps, self.schema, whole=call.whole)
+
+    async def _store(self, call: Call) -> list[JobHandle[Any]]:
+        handed_in = call.connection is not None
+        placed = await self.store(call) if call.requests else None
+        if placed is None:
+            return [
+                JobHandle(self, cast("str", request.id), task, handed_in=handed_in)  # pyright: ignore[reportAttributeAccessIssue] - by names have been resolved
+                for request, task in zip(call.requests, call.tasks, strict=True)
+            ]
+        return [
+            JobHandle(self, one.id, task, is_duplicate=one.is_duplicate, replaced=one.replaced, handed_in=handed_in)
+            for one, task in zip(placed, call.tasks, strict=True)
+        ]
+
+    async def _by_own(self, steps: Steps[T], *, whole: bool) -> T:
+        with translating(self.schema):
+            async with self._own.link() as link:
+                return await run(link, steps, self.schema, whole=whole)
+
+    def _waiters(self) -> dict[asyncio.AbstractEventLoop, Waiter]:
+        """The waiters of this process by event loop; those of a parent process, and of closed loops, are dropped."""
+        if self._pid != os.getpid():
+            self._pid, self._by_loop = os.getpid(), {}
+        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
+            del self._by_loop[loop]
+        return self._by_loop
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pid = os.getpid()
+        self._by_loop: dict[asyncio.AbstractEventLoop, Waiter] = {}

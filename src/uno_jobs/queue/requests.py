@@ -1,0 +1,234 @@
+"""From what a caller asks to rows that can be stored: every check that needs no database."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from uuid_utils import uuid7
+
+from uno_jobs.errors import InvalidArguments, InvalidOption, LargePayloadWarning, PayloadTooLarge
+from uno_jobs.queue.options import Arguments, Asked, Defaults, JobOptions, check_options, join
+from uno_jobs.tasks import checks
+from uno_jobs.tasks.definition import Task
+from uno_jobs.tasks.registry import TaskRegistry
+from uno_jobs.tasks.signature import Signature
+
+if TYPE_CHECKING:
+    from uno_jobs.queue.options import Definition
+
+    AnyTask = Task[..., Any, Any]
+
+LARGE_PAYLOAD: Final = 300_000
+"""From here on there is a warning, in bytes of JSON."""
+
+_OF_WORKFLOWS: Final = {"on_parent_failure"}
+_OF_THE_CALL: Final = {"connection", "notify", "via"}
+
+
+class EnqueueRequest(NamedTuple):
+    """One job, ready to be stored. All texts; the id is a UUIDv7, or the caller's own."""
+
+    options: JobOptions
+    id: str
+    args: str
+    kwargs: str
+    unique_key: str | None
+    unique_args: str | None
+
+
+class ByName(NamedTuple):
+    """One job of a task that this process does not know: what workers recorded of it decides."""
+
+    task: str
+    asked: Asked
+    args: list[Any] | tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Registered:
+    """A task of this process."""
+
+    __slots__ = ("_bind", "_task", "defaults")
+
+    def __init__(self, task: AnyTask) -> None:
+        config = task.config
+        self._task = task
+        self._bind = task.parameters.dump
+        self.defaults = Defaults(
+            config.name,
+            config.version,
+            config.queue,
+            str(config.priority),
+            None if config.expires is None else repr(config.expires),
+            config.unique,
+            config.unique_until == "started",
+            config.on_duplicate,
+        )
+
+    def bind(self, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], options: JobOptions) -> Arguments:
+        """See ``Definition``."""
+        bound = self._bind(args, kwargs)
+        if not options.unique:
+            return Arguments(bound.args_json, bound.kwargs_json, None, None)
+        key = options.unique_key or self._task.unique_key_of(bound)
+        return Arguments(bound.args_json, bound.kwargs_json, key, bound.named_json if key is None else None)
+
+
+class Requests:
+    """Makes the requests of one call. What several jobs share is checked once."""
+
+    def __init__(self, max_payload_size: int) -> None:
+        self._limit = max_payload_size
+        self._registered: dict[int, Registered] = {}
+        # By the identity of the task and of the dict of options; both are held by the items meanwhile.
+        self._options: dict[tuple[int, int], JobOptions] = {}
+
+    def one(
+        self, task: object, args: object, kwargs: object, options: Mapping[str, Any]
+    ) -> tuple[EnqueueRequest | ByName, AnyTask | None]:
+        """Return the request for one job, and its task where this process has it.
+
+        Raises:
+            InvalidOption, InvalidArguments, NotSerializable, PayloadTooLarge: The call is wrong.
+        """
+        given, named = _arguments(args, kwargs)
+        if isinstance(task, Signature):
+            signature = cast("Signature[Any]", task)
+            given = [*signature.args, *given]
+            named = {**signature.kwargs, **named}
+            options = {**_without(signature.options, _OF_WORKFLOWS | _OF_THE_CALL), **options}
+            task = signature.task
+        asked = check_options(options)
+        name, found = _locate(task, asked.version)
+        if found is None:
+            return ByName(name, asked, given, named), None
+        return self.make(join(self._of(found), asked), given, named), found
+
+    def many(self, items: Iterable[object]) -> tuple[list[EnqueueRequest | ByName], list[AnyTask | None]]:
+        """Return the requests of a bulk, and the tasks where this process has them.
+
+        Raises:
+            InvalidOption, InvalidArguments, NotSerializable, PayloadTooLarge: An item is wrong; the error's
+                notes say which.
+        """
+        requests: list[EnqueueRequest | ByName] = []
+        tasks: list[AnyTask | None] = []
+        for index, item in enumerate(items):
+            try:
+                request, task = self._item(item)
+            except (InvalidOption, InvalidArguments, TypeError) as error:
+                error.add_note(f"in item {index} of enqueue_many")
+                raise
+            requests.append(request)
+            tasks.append(task)
+        return requests, tasks
+
+    def make(self, options: JobOptions, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any]) -> EnqueueRequest:
+        """Check arguments against a task and return the request.
+
+        Raises:
+            InvalidArguments, NotSerializable, PayloadTooLarge: They do not fit, or are too large.
+        """
+        bound = options.definition.bind(args, kwargs, options)
+        # No character has more than four bytes, so short texts need no counting.
+        size = len(bound.args) + len(bound.kwargs) + len(options.metadata or "")
+        if size * 4 > min(LARGE_PAYLOAD, self._limit):
+            self._check_size(options, bound)
+        return EnqueueRequest(options, options.id or str(uuid7()), *bound)
+
+    def _item(self, item: object) -> tuple[EnqueueRequest | ByName, AnyTask | None]:
+        if isinstance(item, Signature):
+            signature = cast("Signature[Any]", item)
+            key = id(signature.task), id(signature.options) if signature.options else 0
+            options = self._options.get(key)
+            if options is None:
+                for name in _OF_THE_CALL & signature.options.keys():
+                    raise InvalidOption(f"{name}= is given to enqueue_many itself, not to single jobs")
+                asked = check_options(_without(signature.options, _OF_WORKFLOWS))
+                options = self._options[key] = join(self._of(signature.task), asked)
+            return self.make(options, signature.args, signature.kwargs), signature.task
+        if isinstance(item, tuple):
+            parts = cast("tuple[object, ...]", item)
+            if 1 <= len(parts) <= 3 and isinstance(parts[0], Task):
+                task = cast("AnyTask", parts[0])
+                args, kwargs = _arguments(*parts[1:])
+                key = id(task), 0
+                options = self._options.get(key)
+                if options is None:
+                    options = self._options[key] = join(self._of(task), check_options({}))
+                return self.make(options, args, kwargs), task
+            if 1 <= len(parts) <= 3:
+                args, kwargs = _arguments(*parts[1:])
+                return self.one(parts[0], args, kwargs, {})
+        if isinstance(item, Task | str):
+            return self.one(cast("object", item), None, None, {})
+        raise InvalidOption(
+            "enqueue_many takes signatures (task.s(...), task.options(...).s(...)) or tuples "
+            f"(task, args, kwargs), not {item!r}"
+        )
+
+    def _of(self, task: AnyTask) -> Definition:
+        found = self._registered.get(id(task))
+        if found is None:
+            found = self._registered[id(task)] = Registered(task)
+        return found
+
+    def _check_size(self, options: JobOptions, bound: Arguments) -> None:
+        size = len(bound.args.encode()) + len(bound.kwargs.encode()) + len((options.metadata or "").encode())
+        advice = "store the data elsewhere and pass what names it"
+        if size > self._limit:
+            raise PayloadTooLarge(
+                f"task {options.task!r}: arguments and metadata have {size:,} bytes, over the limit of "
+                f"{self._limit:,} (max_payload_size): {advice}"
+            )
+        if size > LARGE_PAYLOAD:
+            warnings.warn(
+                f"task {options.task!r}: arguments and metadata have {size:,} bytes, a burden to readers: {advice}",
+                LargePayloadWarning,
+                stacklevel=_caller(),
+            )
+
+
+def _caller() -> int:
+    """Return the stacklevel of the first frame outside this package, so that the warning points there."""
+    level, frame = 1, inspect.currentframe()
+    frame = frame.f_back if frame is not None else None
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("uno_jobs."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _locate(task: object, version: str | None) -> tuple[str, AnyTask | None]:
+    if isinstance(task, Task):
+        known = cast("AnyTask", task)
+        if version is None or version == known.config.version:
+            return known.config.name, known
+        name = known.config.name
+    elif isinstance(task, str):
+        name = checks.task_name(task)
+    else:
+        hint = ": decorate it with @task" if callable(task) else ""
+        raise InvalidOption(f"task must be a task, a signature or a task's name, not {task!r}{hint}")
+    return name, TaskRegistry.current().find(name, version)
+
+
+def _arguments(args: object = None, kwargs: object = None) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
+    if args is None:
+        args = ()
+    if not isinstance(args, list | tuple):
+        raise InvalidArguments(f"args must be a list of positional arguments, not {args!r}")
+    if kwargs is None:
+        kwargs = {}
+    if not isinstance(kwargs, Mapping):
+        raise InvalidArguments(f"kwargs must be a dict of keyword arguments, not {kwargs!r}")
+    for name in cast("Mapping[object, object]", kwargs):
+        if not isinstance(name, str):
+            raise InvalidArguments(f"kwargs must have texts as keys, not {name!r}")
+    return cast("list[Any] | tuple[Any, ...]", args), cast("Mapping[str, Any]", kwargs)
+
+
+def _without(options: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}

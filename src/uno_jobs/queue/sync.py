@@ -1,0 +1,189 @@
+"""``SyncQueue``: the same as ``Queue``, not awaited, for synchronous programs (Flask, Django, scripts)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+
+from typing_extensions import TypeVar
+
+from uno_jobs.errors import WrongColour
+from uno_jobs.queue.background import wait_for
+from uno_jobs.queue.core import Call, QueueCore, parse_job_id
+from uno_jobs.queue.handles import SyncJobHandle
+from uno_jobs.queue.queue import Queue
+from uno_jobs.storage.connections.adapt import adapt_sync
+from uno_jobs.storage.connections.failures import translating
+from uno_jobs.storage.connections.running import run_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
+    from types import TracebackType
+    from typing import Self
+    from uuid import UUID
+
+    from uno_jobs.queue.batches import Placed
+    from uno_jobs.queue.options import EnqueueKeywords
+    from uno_jobs.queue.status import JobStatus
+    from uno_jobs.tasks.definition import Task
+    from uno_jobs.tasks.signature import Signature
+
+R = TypeVar("R", default=Any)
+
+
+class SyncQueue(QueueCore):
+    """Enqueues jobs, and looks at them, blocking. Usable from any thread, and after a fork.
+
+    Without ``connection=``, the work is done by a ``Queue`` on an event loop of its own, on a thread that all
+    of them share; so nothing but asyncpg is needed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._inner = Queue(
+            _apart(self.database),
+            schema=self.schema,
+            notify=self.notify,
+            max_payload_size=self.max_payload_size,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what this queue opened; an engine that was handed in stays open."""
+        _refuse_loop()
+        wait_for(self._inner.close())
+        if self._inner.database is not self.database:
+            wait_for(cast("Any", self._inner.database).dispose())
+
+    @overload
+    def enqueue(
+        self,
+        task: Task[..., R, Any] | Signature[R],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueKeywords],
+    ) -> SyncJobHandle[R]: ...
+
+    @overload
+    def enqueue(
+        self,
+        task: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueKeywords],
+    ) -> SyncJobHandle[Any]: ...
+
+    def enqueue(
+        self,
+        task: Task[..., Any, Any] | Signature[Any] | str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueKeywords],
+    ) -> SyncJobHandle[Any]:
+        """Enqueue one job; options and errors are those of ``Queue.enqueue``.
+
+        ``connection`` is a Session or Connection of SQLAlchemy or a psycopg Connection.
+
+        Raises:
+            WrongColour: Called inside a running event loop, which it would stop; or an asynchronous connection.
+        """
+        _refuse_loop()
+        return self._store(self.prepare(task, args, kwargs, cast("dict[str, Any]", options)))[0]
+
+    @overload
+    def enqueue_many(
+        self, jobs: Iterable[Signature[R]], *, connection: Any = None, notify: bool | None = None
+    ) -> list[SyncJobHandle[R]]: ...
+
+    @overload
+    def enqueue_many(
+        self, jobs: Iterable[Any], *, connection: Any = None, notify: bool | None = None
+    ) -> list[SyncJobHandle[Any]]: ...
+
+    def enqueue_many(
+        self, jobs: Iterable[Any], *, connection: Any = None, notify: bool | None = None
+    ) -> list[SyncJobHandle[Any]]:
+        """Enqueue any number of jobs in one transaction; see ``Queue.enqueue_many``."""
+        _refuse_loop()
+        return self._store(self.prepare_many(jobs, connection, notify))
+
+    def get(self, job_id: UUID | str) -> SyncJobHandle[Any]:
+        """Return a handle to a job by its id; whether there is one is not looked up.
+
+        Raises:
+            InvalidOption: It is not a UUID.
+        """
+        return SyncJobHandle(self, parse_job_id(job_id))
+
+    def job(self, job_id: UUID | str) -> JobStatus:
+        """Return where a job stands.
+
+        Raises:
+            JobNotFound: There is none of this id.
+            InvalidOption: It is not a UUID.
+        """
+        return self.status_of(parse_job_id(job_id), handed_in=False)
+
+    # --- for handles ---
+
+    def status_of(self, id_: str, *, handed_in: bool) -> JobStatus:
+        """Return where a job stands; see ``JobHandle.status``."""
+        _refuse_loop()
+        return wait_for(self._inner.status_of(id_, handed_in=handed_in))
+
+    def result_of(self, id_: str, timeout: float | timedelta, *, handed_in: bool) -> str:
+        """Wait for a job's result and return it as JSON; see ``JobHandle.result``."""
+        _refuse_loop()
+        return wait_for(self._inner.result_of(id_, timeout, handed_in=handed_in))
+
+    def _store(self, call: Call) -> list[SyncJobHandle[Any]]:
+        handed_in = call.connection is not None
+        placed = self._place(call) if call.requests else None
+        if placed is None:
+            return [
+                SyncJobHandle(self, cast("str", request.id), task, handed_in=handed_in)  # pyright: ignore[reportAttributeAccessIssue] - by names have been resolved
+                for request, task in zip(call.requests, call.tasks, strict=True)
+            ]
+        return [
+            SyncJobHandle(self, one.id, task, is_duplicate=one.is_duplicate, replaced=one.replaced, handed_in=handed_in)
+            for one, task in zip(placed, call.tasks, strict=True)
+        ]
+
+    def _place(self, call: Call) -> list[Placed] | None:
+        if call.connection is None:
+            return wait_for(self._inner.store(call))
+        link = adapt_sync(call.connection)
+        with translating(self.schema):
+            link.open()
+        return run_sync(link, self.enqueue_steps(call, two_phase=link.two_phase), self.schema, whole=call.whole)
+
+
+def _apart(database: Any) -> Any:
+    """Return the database for use on the background loop: an async engine's connections belong to their own."""
+    if isinstance(database, str):
+        return database
+    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+    if not isinstance(database, AsyncEngine):
+        return database
+    # A pool that connects as the engine's does, with all that its makers set.
+    return create_async_engine(database.url, pool=database.sync_engine.pool.recreate())
+
+
+def _refuse_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise WrongColour(
+        "SyncQueue was called inside a running event loop, which it would stop: use Queue, and await it "
+        "(await task.enqueue(...) instead of task.enqueue_sync(...))"
+    )

@@ -1,0 +1,212 @@
+"""Waiting for results: one listening connection serves all who wait in an event loop; polling is the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+from uno_jobs.errors import DatabaseError, JobCancelled, JobFailed, JobNotFound, NotCommitted, ResultTimeout
+from uno_jobs.queue.status import FINAL
+from uno_jobs.storage.connections.failures import translating
+from uno_jobs.storage.connections.link import Statement
+from uno_jobs.storage.connections.running import run
+from uno_jobs.storage.schema import quote_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uno_jobs.storage.connections.link import Rows, Steps
+    from uno_jobs.storage.connections.own import Own
+
+logger = logging.getLogger("uno_jobs.queue")
+
+POLL_HEARD: Final = 1.0
+"""Seconds between two looks while notifications are heard."""
+
+POLL_DEAF: Final = 0.2
+"""Seconds between two looks while they are not."""
+
+_LOOK = """
+SELECT s.state::text, s.result::text, s.error_type, s.error,
+       CASE WHEN s.state = 'failed' THEN (SELECT a.traceback FROM {schema}.attempts a WHERE a.job_id = s.id
+                                          ORDER BY a.finished_at DESC LIMIT 1) END
+FROM {schema}.job_status s WHERE s.id = $1::text::uuid
+"""
+_REGISTER = """
+INSERT INTO {schema}.result_waiters AS w (job_id, waiter_id, until)
+SELECT $1::text::uuid, $2::text::uuid, {schema}.clock() + $3::text::double precision * interval '1 second'
+ON CONFLICT (job_id, waiter_id) DO UPDATE SET until = greatest(w.until, excluded.until)
+"""
+_LEAVE = "DELETE FROM {schema}.result_waiters WHERE job_id = $1::text::uuid AND waiter_id = $2::text::uuid"
+
+
+class Ended(NamedTuple):
+    """How a job stands, of which only the end matters."""
+
+    state: str
+    result: str | None
+    error_type: str | None
+    error: str | None
+    traceback: str | None
+
+
+class Waiter:
+    """Waits for jobs to end, in one event loop."""
+
+    def __init__(self, own: Own, schema: str) -> None:
+        self._own = own
+        self._schema = schema
+        self._sql = quote_schema(schema)
+        self._id = str(uuid4())
+        self._events: dict[str, set[asyncio.Event]] = {}
+        self._connection: Any = None
+        self._connecting = asyncio.Lock()
+        self._deaf = False
+
+    async def result(self, id_: str, timeout: float, *, handed_in: bool) -> str:
+        """Wait until a job has ended and return its result as JSON.
+
+        Args:
+            id_: The job.
+            timeout: Seconds to wait at most.
+            handed_in: The job was enqueued in a transaction of the caller's, which may still be open.
+
+        Raises:
+            JobFailed, JobCancelled: It ended so.
+            ResultTimeout: It has not ended in time.
+            NotCommitted, JobNotFound: There is no such job to be seen.
+        """
+        ended = await self._look(id_)
+        if ended is None:
+            if handed_in:
+                raise NotCommitted(
+                    f"job {id_} cannot be seen: the transaction that enqueued it is still open or was rolled back; "
+                    "commit it, then wait for the result"
+                )
+            raise JobNotFound(f"there is no job {id_}: it was never committed, or its record has been pruned")
+        if ended.state not in FINAL:
+            last = ended
+            try:
+                async with asyncio.timeout(timeout):
+                    ended = await self._wait(id_, timeout)
+            except TimeoutError:
+                raise ResultTimeout(
+                    f"job {id_} did not end within {timeout:g} s (it was {last.state} when the wait began); it goes on"
+                ) from None
+        return _unpack(id_, ended)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            await connection.close(timeout=5)
+
+    async def _wait(self, id_: str, timeout: float) -> Ended:
+        event = asyncio.Event()
+        self._events.setdefault(id_, set()).add(event)
+        registered = False
+        try:
+            while True:
+                event.clear()
+                heard = False
+                try:
+                    heard = await self._listen()
+                    if heard and not registered:
+                        await self._do(_statement(self._sql, _REGISTER, id_, self._id, repr(timeout)))
+                        registered = True
+                    # Looked at after registering: what ended before told nobody.
+                    ended = await self._look(id_)
+                except DatabaseError as error:
+                    logger.debug("cannot look at a job; trying again", exc_info=error)
+                else:
+                    if ended is None:
+                        raise JobNotFound(f"job {id_} has been removed")
+                    if ended.state in FINAL:
+                        return ended
+                pause = (POLL_HEARD if heard else POLL_DEAF) * random.uniform(0.75, 1.25)  # noqa: S311 - spreads looks
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), pause)
+        except BaseException:
+            if registered and len(self._events[id_]) == 1:
+                await self._leave(id_)
+            raise
+        finally:
+            self._events[id_].discard(event)
+            if not self._events[id_]:
+                del self._events[id_]
+
+    async def _listen(self) -> bool:
+        """Say whether notifications are heard; connect if need be."""
+        if self._deaf:
+            return False
+        async with self._connecting:
+            if self._connection is not None and not self._connection.is_closed():
+                return True
+            try:
+                with translating(self._schema):
+                    connection = await self._own.listen()
+                    try:
+                        channel = await connection.fetchval(f"SELECT channel FROM {self._sql}.schema_info")
+                        await connection.add_listener(channel, self._on_notification)
+                    except BaseException:
+                        connection.terminate()
+                        raise
+            except DatabaseError as error:
+                self._deaf = True
+                logger.info("no notifications of results; polling", exc_info=error)
+                return False
+            connection.add_termination_listener(self._on_end)
+            self._connection = connection
+            return True
+
+    def _on_notification(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
+        what, _, id_ = payload.partition(" ")
+        if what == "done":
+            for event in self._events.get(id_, ()):
+                event.set()
+
+    def _on_end(self, _connection: Any) -> None:
+        for events in self._events.values():
+            for event in events:
+                event.set()
+
+    async def _leave(self, id_: str) -> None:
+        """Spare the worker a notification that nobody hears; the row would end by itself with the job."""
+        try:
+            async with asyncio.timeout(2):
+                await self._do(_statement(self._sql, _LEAVE, id_, self._id))
+        except (DatabaseError, TimeoutError) as error:
+            logger.debug("could not take back a wait", exc_info=error)
+
+    async def _look(self, id_: str) -> Ended | None:
+        rows = await self._do(_statement(self._sql, _LOOK, id_))
+        return Ended(*rows[0]) if rows else None
+
+    async def _do(self, steps: Callable[[], Steps[Rows]]) -> Rows:
+        with translating(self._schema):
+            async with self._own.link() as link:
+                return await run(link, steps(), self._schema, whole=False)
+
+
+def _statement(sql: str, text: str, *args: str) -> Callable[[], Steps[Rows]]:
+    def steps() -> Steps[Rows]:
+        return (yield Statement(text.format(schema=sql), args))
+
+    return steps
+
+
+def _unpack(id_: str, ended: Ended) -> str:
+    if ended.state == "failed":
+        raise JobFailed(
+            f"job {id_} failed: {ended.error_type}: {ended.error}",
+            job_id=id_,
+            error_type=ended.error_type,
+            traceback=ended.traceback,
+        )
+    if ended.state == "cancelled":
+        raise JobCancelled(f"job {id_} was cancelled{f': {ended.error}' if ended.error else ''}")
+    return ended.result or "null"

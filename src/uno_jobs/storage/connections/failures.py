@@ -1,0 +1,93 @@
+"""What drivers and SQLAlchemy raise, told apart by SQLSTATE and turned into errors of uno-jobs."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from uno_jobs.errors import (
+    ConnectionClosed,
+    DatabaseUnavailable,
+    EnqueueConflict,
+    SchemaNotInstalled,
+    TransactionFailed,
+    UnoJobsError,
+    UnsupportedConnection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+SEVERAL_BINDS: Final = (
+    "this session does not say which database it would use: hand in the connection itself, as "
+    "connection=session.connection(bind_arguments={...}) (await it on an AsyncSession)"
+)
+_MISSING: Final = {"42P01", "3F000", "42883"}
+_GONE: Final = {"57P01", "57P02", "57P03", "53300"}
+
+
+@contextlib.contextmanager
+def translating(schema: str) -> Generator[None]:
+    """Raise errors of uno-jobs in place of those that have one; others pass as they are."""
+    try:
+        yield
+    except UnoJobsError:
+        raise
+    except Exception as error:
+        translated = translate(error, schema)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def translate(error: Exception, schema: str) -> UnoJobsError | None:
+    """Return the error of uno-jobs that a driver's error, or SQLAlchemy's about it, stands for; None: none."""
+    state = sqlstate_of(error)
+    said = _said(error)
+    if state == "40001":
+        return EnqueueConflict(f"another transaction was faster ({said}): roll back and retry the transaction")
+    if state == "25P02":
+        return TransactionFailed("the transaction of this connection has already failed: roll it back first")
+    if state in _MISSING and schema in said:
+        return SchemaNotInstalled(f"the schema {schema!r} is not in this database ({said}): run 'uno-jobs db upgrade'")
+    if state is not None and (state.startswith("08") or state in _GONE):
+        return DatabaseUnavailable(f"the connection to the database was lost: {said}")
+    return _without_state(error, said) if state is None else None
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error of asyncpg, psycopg or psycopg2, also when SQLAlchemy wraps it."""
+    inner: Any = getattr(error, "orig", None) or error
+    for name in ("sqlstate", "pgcode"):
+        if isinstance(state := getattr(inner, name, None), str):
+            return state
+    return None
+
+
+def _without_state(error: Exception, said: str) -> UnoJobsError | None:
+    names = {
+        cls.__name__
+        for one in (error, getattr(error, "orig", None))
+        for cls in type(one).__mro__
+        if cls.__module__.partition(".")[0] in {"sqlalchemy", "asyncpg", "psycopg", "psycopg2"}
+    }
+    if "UnboundExecutionError" in names:
+        return UnsupportedConnection(SEVERAL_BINDS)
+    if "PendingRollbackError" in names:
+        return TransactionFailed("the transaction of this session has already failed: roll it back first")
+    if "ResourceClosedError" in names:
+        return ConnectionClosed(f"the connection is closed ({said}): enqueue before it is closed")
+    if "InvalidRequestError" in names and "closed transaction" in said:
+        return TransactionFailed(f"the transaction of this session is over ({said}): enqueue before it ends")
+    if "InvalidRequestError" in names and "closed" in said:
+        return ConnectionClosed(f"the session is closed ({said}): enqueue before it is closed")
+    if "InterfaceError" in names and ("closed" in said or "released" in said):
+        return ConnectionClosed(f"the connection is closed ({said}): enqueue before it is closed or released")
+    if isinstance(error, OSError) or "OperationalError" in names or getattr(error, "connection_invalidated", False):
+        return DatabaseUnavailable(f"the connection to the database was lost: {said}")
+    return None
+
+
+def _said(error: BaseException) -> str:
+    text = str(getattr(error, "orig", None) or error)
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,227 @@
+"""The queue's own connections: a small pool for a URL, or the connections of an engine that was handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from uno_jobs.errors import DatabaseUnavailable
+from uno_jobs.storage.connections.asyncpg_link import AsyncpgLink
+from uno_jobs.storage.session import connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from uno_jobs.storage.connections.link import AsyncLink, Rows, Statement
+    from uno_jobs.storage.connections.sqlalchemy_link import SQLAlchemyLink
+
+    Pools = dict[asyncio.AbstractEventLoop, Any]
+
+MAX_CONNECTIONS: Final = 10
+"""Connections of one queue in one event loop, at most."""
+
+# Pools of a parent process: their sockets are the parent's, so they are neither closed nor collected here.
+_foreign: Final[list[Any]] = []
+
+
+class Own(Protocol):
+    """Where a queue's own connections come from."""
+
+    def link(self) -> AbstractAsyncContextManager[AsyncLink]:
+        """Return a context manager that lends a connection, opened; work is committed when it ends well."""
+        ...
+
+    async def listen(self) -> Any:
+        """Return a new asyncpg connection for LISTEN, the caller's to close.
+
+        Raises:
+            DatabaseUnavailable: There is none to be had; poll instead.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close what was opened in this event loop."""
+        ...
+
+
+class UrlConnections:
+    """A pool for each event loop, opened when first needed."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self._url = url
+        self._schema = schema
+        self._pid = os.getpid()
+        self._pools: Pools = {}
+
+    @contextlib.asynccontextmanager
+    async def link(self) -> AsyncGenerator[AsyncLink]:
+        """See ``Own``. A single statement is a transaction of its own: idle until somebody begins."""
+        pool = self._pool()
+        async with pool.acquire() as connection:
+            link = AsyncpgLink(connection)
+            await link.open()
+            yield link
+
+    async def listen(self) -> Any:
+        """See ``Own``."""
+        return await connect(self._url, self._schema, name="uno-jobs results")
+
+    async def close(self) -> None:
+        """See ``Own``."""
+        pool = self._mine().pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.close()
+
+    def _pool(self) -> Any:
+        pools = self._mine()
+        loop = asyncio.get_running_loop()
+        pool = pools.get(loop)
+        if pool is None:
+            import asyncpg
+
+            pool = pools[loop] = asyncpg.create_pool(
+                min_size=0, max_size=MAX_CONNECTIONS, connect=cast("Any", self._connect), reset=_reset
+            )
+        return _Ready(pool)
+
+    def _mine(self) -> Pools:
+        if self._pid != os.getpid():
+            _foreign.append(self._pools)
+            self._pools = {}
+            self._pid = os.getpid()
+        for loop in [loop for loop in self._pools if loop.is_closed()]:
+            del self._pools[loop]
+        return self._pools
+
+    async def _connect(self, *_: Any, **__: Any) -> Any:
+        return await connect(self._url, self._schema, name="uno-jobs queue")
+
+
+class _Ready:
+    """Makes ``async with pool.acquire()`` work on a pool that nobody has initialised yet."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncGenerator[Any]:
+        await self._pool
+        async with self._pool.acquire() as connection:
+            yield connection
+
+
+async def _reset(connection: Any) -> None:
+    """Spares the round trip that asyncpg's own reset costs; nothing but a transaction can be left over."""
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+class AsyncEngineConnections:
+    """The connections of an async engine, with whatever its makers set: certificates, passwords that change."""
+
+    def __init__(self, engine: AsyncEngine, schema: str) -> None:
+        self._engine = engine
+        self._schema = schema
+
+    @contextlib.asynccontextmanager
+    async def link(self) -> AsyncGenerator[AsyncLink]:
+        """See ``Own``."""
+        from uno_jobs.storage.connections.sqlalchemy_link import AsyncSQLAlchemyLink
+
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            link = AsyncSQLAlchemyLink(connection)
+            await link.open()
+            yield link
+            await connection.commit()
+
+    async def listen(self) -> Any:
+        """See ``Own``."""
+        return await _listen(self._engine.url, self._schema)
+
+    async def close(self) -> None:
+        """See ``Own``: the engine is its maker's to dispose of."""
+
+
+class EngineConnections:
+    """The connections of a synchronous engine; on an event loop they are used on threads."""
+
+    def __init__(self, engine: Engine, schema: str) -> None:
+        self._engine = engine
+        self._schema = schema
+
+    @contextlib.contextmanager
+    def link_sync(self) -> Generator[SQLAlchemyLink]:
+        """Lend a connection without an event loop."""
+        from uno_jobs.storage.connections.sqlalchemy_link import SQLAlchemyLink
+
+        with self._engine.connect() as connection:
+            link = SQLAlchemyLink(connection.execution_options(isolation_level="READ COMMITTED"))
+            link.open()
+            yield link
+            connection.commit()
+
+    @contextlib.asynccontextmanager
+    async def link(self) -> AsyncGenerator[AsyncLink]:
+        """See ``Own``."""
+        lent = self.link_sync()
+        link = ThreadLink(await asyncio.to_thread(lent.__enter__))
+        try:
+            yield link
+        except BaseException as error:
+            await asyncio.to_thread(lent.__exit__, type(error), error, error.__traceback__)
+            raise
+        else:
+            await asyncio.to_thread(lent.__exit__, None, None, None)
+
+    async def listen(self) -> Any:
+        """See ``Own``."""
+        return await _listen(self._engine.url, self._schema)
+
+    async def close(self) -> None:
+        """See ``Own``: the engine is its maker's to dispose of."""
+
+
+class ThreadLink:
+    """A synchronous link used from an event loop: each call on a thread."""
+
+    def __init__(self, link: SQLAlchemyLink) -> None:
+        self._link = link
+        self.idle = link.idle
+        self.two_phase = link.two_phase
+
+    async def open(self) -> None:
+        """See ``AsyncLink``."""
+
+    async def fetch(self, statement: Statement) -> Rows:
+        """See ``AsyncLink``."""
+        return await _uninterrupted(lambda: self._link.fetch(statement))
+
+    async def command(self, sql: str) -> None:
+        """See ``AsyncLink``."""
+        await _uninterrupted(lambda: self._link.command(sql))
+
+
+async def _uninterrupted(work: Callable[[], Any]) -> Any:
+    """Wait for a thread to its end, also when cancelled: its connection must not be used by two."""
+    task: Awaitable[Any] = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await task
+        raise
+
+
+async def _listen(url: Any, schema: str) -> Any:
+    """What an engine's URL says may not be all that its connections need: then there is only polling."""
+    try:
+        return await connect(url.render_as_string(hide_password=False), schema, name="uno-jobs results")
+    except (DatabaseUnavailable, ValueError, TypeError) as error:
+        raise DatabaseUnavailable(f"no connection to listen on: {error}") from error
