@@ -1,0 +1,32 @@
+"""Databases for the tests of the SQL, sessions on them, and the check that every test leaves a sound database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from tests.storage import invariants
+from tests.storage.lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def lab(database_url: str) -> AsyncIterator[Lab]:
+    lab = await Lab.open(database_url)
+    yield lab
+    await lab.close()
+
+
+@pytest.fixture(autouse=True)
+async def sound(database_url: str) -> AsyncIterator[None]:
+    """Check the invariants after each test; modules that need no migrated database override this."""
+    yield
+    connection = await asyncpg.connect(database_url)
+    try:
+        await invariants.check(connection)
+    finally:
+        await connection.close()
