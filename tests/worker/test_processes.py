@@ -111,6 +111,20 @@ async def test_sigterm_lets_running_jobs_end(database: Database, tmp_path: Path)
     assert (await database.job(id_))["state"] == "succeeded"
 
 
+async def test_a_signal_to_every_process_at_once_is_one_signal(database: Database, tmp_path: Path) -> None:
+    # As systemd does it: the worker gets the signal itself, and again from its supervisor.
+    there = tmp_path / "go"
+    (id_,) = await database.put(app.until_there, str(there))
+    async with supervisor(database.url) as process:
+        await database.wait_for(id_, "running")
+        os.kill(await database.connection.fetchval(WORKER_PID), signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        await database.wait_until("SELECT EXISTS (SELECT FROM uno_jobs.workers WHERE state = 'draining')")
+        there.touch()
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 0
+    assert [one["outcome"] for one in await database.attempts(id_)] == ["succeeded"]
+
+
 async def test_a_job_that_alone_kills_its_process_each_time_fails_with_the_cause(database: Database) -> None:
     (id_,) = await database.put(app.kills_its_process)
     async with supervisor(database.url, max_lost=2):

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import (
     CodeTooOld,
@@ -22,10 +22,15 @@ from uno_jobs.errors import (
 )
 from uno_jobs.worker.config import ENVIRONMENT, WorkerConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 logger = logging.getLogger("uno_jobs.worker")
 
 NOT_WORTH_A_RESTART: Final = 3
 """Exit status for what a new start would not mend."""
+SAME_SIGNAL: Final = 1.0
+"""Seconds within which signals count as one."""
 ORPHANED: Final = 4
 """Exit status of a worker whose supervisor is gone."""
 
@@ -56,14 +61,34 @@ class Control:
             os._exit(ORPHANED)
 
 
+class Signals:
+    """Passes signals on, but those that come within a second of one another as one.
+
+    systemd signals every process of a unit, and the supervisor passes its signal on as well: that is one request to stop,
+    not a request and a second one to make haste.
+    """
+
+    def __init__(self, action: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._action = action
+        self._loop = loop
+        self._last = float("-inf")
+
+    def __call__(self) -> None:
+        now = self._loop.time()
+        if now - self._last >= SAME_SIGNAL:
+            self._last = now
+            self._action()
+
+
 async def run(config: WorkerConfig, control: Control) -> None:
     """Run one worker until it is told to stop."""
     from uno_jobs.worker.worker import Worker
 
     worker = Worker(config, announce=control.announce)
     loop = asyncio.get_running_loop()
+    obey = Signals(worker.drain, loop)
     for signal_ in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_, worker.drain)
+        loop.add_signal_handler(signal_, obey)
     control.watch(loop)
     await worker.run()
 
