@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -26,3 +27,10 @@ async def until_there(path: str) -> int:
 @task
 async def kills_its_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+async def holds_the_interpreter(path: str) -> None:
+    """Let nothing else run in this process, no thread either, until a file is there."""
+    while not Path(path).exists():
+        re.match(r"(a+)+$", "a" * 24 + "b")

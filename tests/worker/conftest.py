@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
+    from uno_jobs.tasks.registry import Registry
+
 LIMIT = 30.0
 """Seconds after which a wait has failed: many times what it takes."""
 
@@ -107,9 +109,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def running(url: str, **options: Any) -> AsyncIterator[Worker]:
+async def running(url: str, *, registry: Registry | None = None, **options: Any) -> AsyncIterator[Worker]:
     """A worker that is drained at the end of the block."""
-    worker = Worker(WorkerConfig(url=url, **{"grace": 10.0, "poll_interval": 0.2, **options}))
+    config = WorkerConfig(url=url, **{"grace": 10.0, "poll_interval": 0.2, **options})
+    worker = Worker(config, registry=registry)
     task = asyncio.create_task(worker.run())
     started = asyncio.create_task(worker.started.wait())
     try:

@@ -99,6 +99,20 @@ async def test_when_a_supervisor_dies_its_workers_stop_and_others_take_over(data
     assert int(job["result"]) != pid
 
 
+async def test_a_task_that_holds_the_interpreter_does_not_look_dead(database: Database, tmp_path: Path) -> None:
+    there = tmp_path / "go"
+    async with supervisor(database.url):
+        (id_,) = await database.put(app.holds_the_interpreter, str(there))
+        await database.wait_for(id_, "running")
+        beat = await database.connection.fetchval("SELECT max(beat) FROM uno_jobs.workers")
+        async with supervisor(database.url):  # who would rescue it
+            await database.wait_until("SELECT max(beat) >= $1 FROM uno_jobs.workers", beat + 5)
+            there.touch()
+            await database.wait_for(id_, "succeeded")
+    assert [one["outcome"] for one in await database.attempts(id_)] == ["succeeded"]
+    assert await database.connection.fetchval("SELECT count(*) FROM uno_jobs.workers WHERE state = 'dead'") == 0
+
+
 async def test_sigterm_lets_running_jobs_end(database: Database, tmp_path: Path) -> None:
     there = tmp_path / "go"
     (id_,) = await database.put(app.until_there, str(there))

@@ -64,8 +64,8 @@ class Control:
 class Signals:
     """Passes signals on, but those that come within a second of one another as one.
 
-    systemd signals every process of a unit, and the supervisor passes its signal on as well: that is one request to stop,
-    not a request and a second one to make haste.
+    systemd signals every process of a unit, and the supervisor passes its signal on as well: that is one request to
+    stop, not a request and a second one to make haste.
     """
 
     def __init__(self, action: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
