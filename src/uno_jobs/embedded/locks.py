@@ -88,9 +88,7 @@ def locked(path: Path, deadline: float) -> Generator[None]:
     """
     while (lock := FileLock.try_alone(path)) is None:
         if time.monotonic() > deadline:
-            raise EmbeddedError(
-                f"another process has been starting this server for too long ({path} is locked)"
-            )
+            raise EmbeddedError(f"another process has been starting this server for too long ({path} is locked)")
         time.sleep(POLL_SECONDS)
     try:
         yield

@@ -65,8 +65,7 @@ def _own_state(inside: Path, pointer: Path) -> Path:
     if inside.exists():
         if inside.stat().st_uid != os.geteuid():
             raise IncompatibleData(
-                f"the data in {inside} were made by the user {_owner(inside)}: "
-                "run as that user, or name another folder"
+                f"the data in {inside} were made by the user {_owner(inside)}: run as that user, or name another folder"
             )
         return inside
     if pointer.exists():

@@ -171,9 +171,7 @@ class EmbeddedPostgres:
     def url_of(self, database: str) -> str:
         """The same for another database of the server."""
         server = self._server
-        return (
-            f"postgresql://{SUPERUSER}:{server.password}@127.0.0.1:{server.port}/{quote(database, safe='')}"
-        )
+        return f"postgresql://{SUPERUSER}:{server.password}@127.0.0.1:{server.port}/{quote(database, safe='')}"
 
     @property
     def socket_url(self) -> str:

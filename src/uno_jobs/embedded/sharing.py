@@ -71,9 +71,7 @@ def join_or_start(state: Path, plan: Callable[[], Plan], *, timeout: float) -> t
     left_over_since: float | None = None
     with locked(state / "start.lock", deadline):
         while True:
-            users = FileLock.try_shared(
-                state / "users.lock"
-            )  # None: its last user has left, and it is stopping
+            users = FileLock.try_shared(state / "users.lock")  # None: its last user has left, and it is stopping
             if users is not None:
                 try:
                     server = FileLock.try_alone(state / "server.lock")
@@ -133,7 +131,7 @@ def _start(state: Path, plan: Callable[[], Plan], server: FileLock, timeout: flo
         reader, writer = os.pipe()
         try:
             complete["report_fd"], complete["server_lock_fd"] = writer, server.fd
-            with open(state / "server.log", "ab", opener=_private) as log:  # noqa: PTH123 - Path.open takes no opener
+            with open(state / "server.log", "ab", opener=_private) as log:
                 subprocess.run(
                     # By its path, isolated and without site: it needs little, and starts quickly.
                     [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))],
@@ -196,9 +194,7 @@ def _postmaster(data: Path) -> int | None:
 def _refuse_foreign_server(data: Path) -> None:
     pid = _postmaster(data)
     if pid is not None:
-        raise EmbeddedError(
-            f"a server of somebody else's runs on {data} (process {pid}): stop it first"
-        )
+        raise EmbeddedError(f"a server of somebody else's runs on {data} (process {pid}): stop it first")
 
 
 def _stop_left_over(state: Path) -> None:
