@@ -39,7 +39,8 @@ PROGRAM = Path(sys.executable).with_name("uno-jobs")
 BATCH = 100
 ROLLED_BACK = 3
 """Which batch is rolled back, counted from 0 (the last one, where there are fewer)."""
-WORKER_OPTIONS = "--app examples.stdlib_survey.app --queue survey --processes 2 --concurrency 2 --until-empty"
+APP = "examples.stdlib_survey.app"
+WORKER_OPTIONS = f"--app {APP} --queue survey --processes 2 --concurrency 2 --until-empty"
 
 
 class ChangedMyMind(Exception):
@@ -201,21 +202,20 @@ def database(given: str | None, *, keep: bool) -> Generator[str]:
 def say_goodbye(*, given: bool, kept: bool) -> None:
     """Say what to try next."""
     program = os.path.relpath(PROGRAM)
+    example = os.path.relpath(__file__)
     hints = [
+        ("A database in .uno-jobs/, and a worker that reloads your code:", f"{program} dev --app {APP} --queue survey"),
         (
-            f"{program} dev --app examples.stdlib_survey.app",
-            "a database in .uno-jobs/, a worker that reloads",
+            "In another terminal, with the URL that it prints in UNO_JOBS_DATABASE_URL:",
+            f"""{program} enqueue parse_source --args '["{example}"]'\n      {program} jobs list""",
         ),
-        (f"{program} jobs list --state failed", "in another terminal, with the URL that it prints"),
-        ("examples/stdlib_survey/", "what has just run"),
-        ("README.md", "a first application of your own"),
+        ("A first application of your own:", "README.md"),
     ]
     if not given and not kept:
-        hints.insert(0, ("scripts/demo --keep", "the same, with the database kept in .uno-jobs/"))
+        hints.insert(0, ("The same as before, with the database kept in .uno-jobs/:", "scripts/demo --keep"))
     screen.step("What to try next")
-    width = max(len(command) for command, _ in hints)
-    for command, why in hints:
-        screen.say(f"{command:{width}}  {why}")
+    for why, command in hints:
+        screen.say(f"{why}\n      {command}")
 
 
 def main() -> int:

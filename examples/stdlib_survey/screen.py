@@ -26,7 +26,7 @@ def step(text: str) -> None:
 
 def say(text: str) -> None:
     """Say what came of it."""
-    console.print(f"  {text}")
+    console.print(f"  {text}", markup=False, soft_wrap=True)
     sys.stdout.flush()
 
 
