@@ -37,7 +37,7 @@ ENQUEUE = (
 
 def arguments(description: str, *, jobs: int = 20_000, rounds: int = 5) -> argparse.ArgumentParser:
     """Return a parser with the options that all have."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("url", nargs="?", help="a server to use; default: an embedded one, durable, of its own")
     parser.add_argument("--jobs", type=int, default=jobs)
     parser.add_argument("--rounds", type=int, default=rounds)

@@ -79,7 +79,7 @@ async def measure(url: str, jobs: int, rounds: int) -> dict[str, object]:
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__.partition("\n")[0]).parse_args()
+    options = arguments(__doc__ or "").parse_args()
     with benchmark_database(options.url) as url:
         results = run(measure(url, options.jobs, options.rounds))
     show(results, as_json=options.json)

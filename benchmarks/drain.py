@@ -72,7 +72,7 @@ async def measure(url: str, jobs: int, rounds: int, concurrency: int, batches: l
 
 def main() -> None:
     """Measure and print."""
-    parser = arguments(__doc__.partition("\n")[0])
+    parser = arguments(__doc__ or "")
     parser.add_argument("--concurrency", type=int, default=1000, help="jobs at once in the worker")
     parser.add_argument("--batch", type=int, nargs="+", default=[400, 1000], help="batches of the bare loop")
     options = parser.parse_args()

@@ -61,7 +61,7 @@ def _used(process: psutil.Process) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__ or "")
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
     with benchmark_database(options.url) as url:

@@ -85,7 +85,7 @@ async def enqueue_all(engine: AsyncEngine, files: list[Path]) -> Survey:
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     unlucky = min(ROLLED_BACK, len(batches) - 1)
     async with AsyncSession(engine) as session:
-        survey = Survey(since=await session.scalar(select(func.clock_timestamp())))
+        survey = Survey(since=(await session.execute(select(func.clock_timestamp()))).scalar_one())
     with screen.progress("enqueued", len(files)) as show:
         for number, batch in enumerate(batches):
             with contextlib.suppress(ChangedMyMind):
@@ -220,7 +220,7 @@ def say_goodbye(*, given: bool, kept: bool) -> None:
 
 def main() -> int:
     """Run the demo; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="Survey the standard library with jobs.")
     parser.add_argument("--database-url", metavar="URL", help="use this database instead of an embedded one")
     parser.add_argument("--keep", action="store_true", help="keep the embedded database, in .uno-jobs/")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N files")
