@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from tests.storage import invariants
-from tests.storage.lab import Lab
+from tests.storage.lab import Hand, Lab
+from tests.storage.recorded import define
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +21,14 @@ async def lab(database_url: str) -> AsyncIterator[Lab]:
     lab = await Lab.open(database_url)
     yield lab
     await lab.close()
+
+
+@pytest.fixture
+async def worker(lab: Lab) -> Hand:
+    """A worker that has registered the tasks of ``recorded``."""
+    hand = await lab.hand()
+    await hand.register("mail", "default", tasks=json.dumps(define()))
+    return hand
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 if TYPE_CHECKING:
@@ -144,6 +145,20 @@ async def test_one_call_takes_successes_and_other_ends(lab: Lab) -> None:
     rows = await hand.gateway.finish(hand.id, ids[:2], [hand.leases[ids[0]], 2], ["1", "2"], json.dumps(others))
     assert {row["id"]: row["fate"] for row in rows} == {ids[1]: "stale", ids[4]: "stale"}
     assert await lab.states() == {"succeeded": 1, "failed": 1, "scheduled": 1, "running": 2}
+
+
+@pytest.mark.parametrize("result", ['"a\\u0000b"', "NaN", "not JSON"])
+async def test_one_result_that_cannot_be_stored_fails_the_batch_as_a_data_error(lab: Lab, result: str) -> None:
+    """Hazard 12: by its class the worker knows that it must look for the culprit; nothing was recorded."""
+    ids = await lab.put(3)
+    hand = await lab.hand()
+    await hand.claim()
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await hand.gateway.finish(hand.id, ids, [hand.leases[id_] for id_ in ids], ["1", result, "3"], "[]")
+    assert str(refused.value.sqlstate)[:2] == "22"
+    assert await lab.states() == {"running": 3}
+    assert await hand.succeed([ids[0], ids[2]]) == {}
+    assert await hand.end(ids[1], "failed", error="cannot be stored") == {}
 
 
 async def test_nothing_to_record_is_nothing(lab: Lab) -> None:

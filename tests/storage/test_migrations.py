@@ -202,6 +202,8 @@ async def test_functions_do_not_depend_on_the_callers_search_path(database_url: 
     loose = {row[0] for row in found["functions"] if not any("search_path=" in s for s in row[7] or ())}
     # clock() is inlined, which a SET forbids; it names all that it uses in full.
     assert loose == {"clock"}
+    # And STABLE, so that it may bound the scan of an index (hazard 21).
+    assert [row[4] for row in found["functions"] if row[0] == "clock"] == ["s"]
 
 
 async def test_a_missing_schema_is_refused(empty_database_url: str) -> None:

@@ -92,8 +92,12 @@ async def test_an_unknown_worker_blames_nobody(lab: Lab) -> None:
 async def test_held_is_what_the_database_believes(lab: Lab) -> None:
     """Hazard 2: a claim whose reply was lost is found by comparing, and handed back unharmed."""
     ids = await lab.put(3)
-    hand = await lab.hand()
+    hand, other = await lab.hand(), await lab.hand()
     await hand.claim(2)
+    assert len(await other.claim(1)) == 1
+    assert await other.hand_back(ids[2]) == {ids[2]}
+    await other.claim(1, known=["none@1"])
+    assert await hand.gateway.held(other.id) == []
     held = await hand.gateway.held(hand.id)
     assert {row["id"]: row["lease"] for row in held} == hand.leases
     assert not any(row["cancel_asked"] for row in held)
