@@ -87,6 +87,10 @@ class QueueCore:
         self._recorded: dict[tuple[str, str | None], tuple[float, RecordedTask]] = {}
         if isinstance(self.max_payload_size, bool) or self.max_payload_size < 1:
             raise ConfigurationError(f"max_payload_size must be bytes, at least 1, not {max_payload_size!r}")
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what only one colour needs."""
 
     def prepare(self, task: object, args: object, kwargs: object, options: Mapping[str, Any]) -> Call:
         """Check one enqueue.

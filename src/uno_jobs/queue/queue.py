@@ -35,6 +35,12 @@ R = TypeVar("R", default=Any)
 class Queue(QueueCore):
     """Enqueues jobs, and looks at them. Usable from any event loop, and after a fork."""
 
+    _pid: int
+    _by_loop: dict[asyncio.AbstractEventLoop, Waiter]
+
+    def _set_up(self) -> None:
+        self._pid, self._by_loop = os.getpid(), {}
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -198,8 +204,3 @@ class Queue(QueueCore):
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
         return self._by_loop
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._pid = os.getpid()
-        self._by_loop: dict[asyncio.AbstractEventLoop, Waiter] = {}

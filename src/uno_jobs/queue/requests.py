@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from uuid_utils import uuid7
 
-from uno_jobs.errors import InvalidArguments, InvalidOption, LargePayloadWarning, PayloadTooLarge
+from uno_jobs.errors import InvalidArguments, InvalidOption, LargePayloadWarning, PayloadTooLarge, UnoJobsError
 from uno_jobs.queue.options import Arguments, Asked, Defaults, JobOptions, check_options, join
 from uno_jobs.tasks import checks
 from uno_jobs.tasks.definition import Task
@@ -119,7 +119,7 @@ class Requests:
         for index, item in enumerate(items):
             try:
                 request, task = self._item(item)
-            except (InvalidOption, InvalidArguments, TypeError) as error:
+            except UnoJobsError as error:
                 error.add_note(f"in item {index} of enqueue_many")
                 raise
             requests.append(request)

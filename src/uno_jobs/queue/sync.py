@@ -39,8 +39,9 @@ class SyncQueue(QueueCore):
     of them share; so nothing but asyncpg is needed.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    _inner: Queue
+
+    def _set_up(self) -> None:
         self._inner = Queue(
             _apart(self.database),
             schema=self.schema,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -29,6 +30,9 @@ POLL_HEARD: Final = 1.0
 
 POLL_DEAF: Final = 0.2
 """Seconds between two looks while they are not."""
+
+LISTEN_AGAIN: Final = 10.0
+"""Seconds after which to try again to listen, where that failed."""
 
 _LOOK = """
 SELECT s.state::text, s.result::text, s.error_type, s.error,
@@ -65,7 +69,7 @@ class Waiter:
         self._events: dict[str, set[asyncio.Event]] = {}
         self._connection: Any = None
         self._connecting = asyncio.Lock()
-        self._deaf = False
+        self._deaf_until = 0.0
 
     async def result(self, id_: str, timeout: float, *, handed_in: bool) -> str:
         """Wait until a job has ended and return its result as JSON.
@@ -116,8 +120,8 @@ class Waiter:
                 try:
                     heard = await self._listen()
                     if heard and not registered:
+                        registered = True  # before: a wait that is cancelled may have been registered
                         await self._do(_statement(self._sql, _REGISTER, id_, self._id, repr(timeout)))
-                        registered = True
                     # Looked at after registering: what ended before told nobody.
                     ended = await self._look(id_)
                 except DatabaseError as error:
@@ -141,7 +145,7 @@ class Waiter:
 
     async def _listen(self) -> bool:
         """Say whether notifications are heard; connect if need be."""
-        if self._deaf:
+        if time.monotonic() < self._deaf_until:
             return False
         async with self._connecting:
             if self._connection is not None and not self._connection.is_closed():
@@ -156,7 +160,7 @@ class Waiter:
                         connection.terminate()
                         raise
             except DatabaseError as error:
-                self._deaf = True
+                self._deaf_until = time.monotonic() + LISTEN_AGAIN
                 logger.info("no notifications of results; polling", exc_info=error)
                 return False
             connection.add_termination_listener(self._on_end)

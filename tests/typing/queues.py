@@ -1,0 +1,50 @@
+"""What type checkers know of queues: the result's type survives, wrong options are rejected.
+
+Not run: ``scripts/typing-examples`` has basedpyright and mypy check that exactly the lines marked
+``expect-error`` are errors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+from uuid import uuid4
+
+import uno_jobs
+from uno_jobs import JobHandle, Queue, SyncQueue, configure, task
+from uno_jobs.queue import JobStatus, SyncJobHandle
+
+
+@task
+async def count(word: str) -> int:
+    return len(word)
+
+
+async def asynchronous() -> None:
+    async with Queue("postgresql://localhost/app") as queue:
+        handle = await queue.enqueue(count, ["word"], priority="high", delay=5)
+        assert_type(handle, JobHandle[int])
+        assert_type(await handle.result(), int)
+        assert_type(await handle.status(), JobStatus)
+        assert_type(await queue.enqueue(count.s("word"), id=uuid4(), metadata={"a": 1}), JobHandle[int])
+        assert_type(await queue.enqueue("count", ["word"], version="1.0"), JobHandle[Any])
+        assert_type(await queue.enqueue_many([count.s("a"), count.s("b")]), list[JobHandle[int]])
+        assert_type(await queue.enqueue_many([(count, ["a"]), ("count", ["b"])]), list[JobHandle[Any]])
+        assert_type(await queue.job(handle.id), JobStatus)
+        await queue.enqueue(count, ["word"], priority="urgent")  # expect-error
+        await queue.enqueue(count, ["word"], prioritty="high")  # expect-error
+        await queue.enqueue(count, "word", on_duplicate="ignore")  # expect-error
+        await queue.enqueue(3)  # expect-error
+        configure(queue)
+        configure("postgresql://localhost/app")  # expect-error
+
+
+def synchronous() -> None:
+    with SyncQueue("postgresql://localhost/app", schema="jobs", notify=False) as queue:
+        handle = queue.enqueue(count, ["word"])
+        assert_type(handle, SyncJobHandle[int])
+        assert_type(handle.result(timeout=3), int)
+        assert_type(queue.enqueue_many([count.s("a")]), list[SyncJobHandle[int]])
+        assert_type(queue.get(handle.id), SyncJobHandle[Any])
+        queue.enqueue(count, ["word"], run_at="tomorrow")  # expect-error
+    SyncQueue(3)  # expect-error
+    assert_type(uno_jobs.__version__, str)
