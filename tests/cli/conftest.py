@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import asyncpg
 import pytest
 
 from uno_jobs import cli
+from uno_jobs.settings import FALLBACK, NAMES, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +47,8 @@ class Result:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting comes from outside, and the current folder has no pyproject.toml above it."""
-    for name in list(os.environ):
-        if name == "DATABASE_URL" or name.startswith("UNO_JOBS_"):
-            monkeypatch.delenv(name)
+    for name in (FALLBACK, *(PREFIX + name.upper() for name in NAMES)):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
 

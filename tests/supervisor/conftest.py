@@ -59,7 +59,7 @@ class Supervised:
         self.process.send_signal(signal_)
 
     async def end(self) -> int:
-        """Wait for its end; returns its exit status."""
+        """Wait for its end; returns its exit status, negative for a signal."""
         return await asyncio.wait_for(self.process.wait(), LIMIT)
 
     async def stop(self) -> int:

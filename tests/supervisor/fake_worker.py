@@ -60,6 +60,11 @@ def on_signal(number: int, _: object) -> None:
 
 
 def main() -> None:
+    if "mute" in WORDS or "hog" in WORDS:
+        import ctypes
+
+        # As child.py does: such a one would not notice otherwise that its supervisor is gone.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     note("started", os.getpid(), os.getppid())
@@ -82,6 +87,13 @@ def main() -> None:
         while Path(f"/proc/{left}").exists():
             time.sleep(0.01)
         note("reaped", left)
+    if "hog" in WORDS:
+        import re
+
+        re.match(r"(a+)+$", "a" * 60 + "b")
+        note("hogged")
+    if "babble" in WORDS:
+        control.sendall(b"[1]\n")
     if "mute" in WORDS:
         control.close()
         while True:

@@ -218,3 +218,12 @@ async def test_an_end_that_cannot_be_recorded_does_not_hold_up_for_ever(unused_t
     rescuer = Rescuer(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/x", "uno_jobs", 3)
     rescuer.bury(uuid.uuid4(), "it died")
     await asyncio.wait_for(rescuer.finish(0.3), LIMIT)
+
+
+async def test_a_worker_whose_interpreter_is_held_still_lives(supervise: Any, database: Looking) -> None:
+    supervised = await supervise("hog", url=database.url, register=True)
+    ((worker, _),) = await supervised.wait_noted("registered")
+    # A thread of the worker's own would not get a turn while a regular expression runs.
+    await database.beats_on(worker)
+    assert not supervised.noted("hogged")
+    supervised.process.kill()

@@ -114,6 +114,12 @@ async def test_a_worker_that_closes_its_socket_is_replaced(supervise: Any) -> No
     supervised.process.kill()
 
 
+async def test_a_worker_that_says_what_is_no_event_is_replaced(supervise: Any) -> None:
+    supervised = await supervise("babble")
+    await supervised.wait_noted("registered", 2)
+    assert await supervised.stop() == 0
+
+
 async def test_the_workers_of_a_killed_supervisor_stop(supervise: Any) -> None:
     supervised = await supervise(processes=2)
     pids = [int(pid) for _, pid in await supervised.wait_noted("registered", 2)]
@@ -166,7 +172,7 @@ async def test_a_change_of_the_code_restarts_the_workers(supervise: Any, tmp_pat
             (code / "a.py").write_text(f"a = {changed}")
             (code / "a.txt").write_text("not code")
             await asyncio.sleep(0.5)
-    assert ["SIGTERM", "1"] in supervised.noted("signal")
+    assert ["SIGTERM", "1"] in supervised.noted("signal"), supervised.notes.read_text()
     assert await supervised.stop() == 0
 
 

@@ -90,8 +90,8 @@ class WorkerProcess:
         try:
             while line := await reader.readline():
                 self._hear(json.loads(line))
-        except (OSError, ValueError) as error:
-            # Of a process that is killed in the middle of a line, for one.
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # A process killed in the middle of a line, or one that says what is no event.
             logger.debug("a worker's socket broke", extra={"pid": self.child.pid, "error": repr(error)})
         finally:
             self._connected = False
