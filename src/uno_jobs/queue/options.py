@@ -70,14 +70,9 @@ class Defaults(NamedTuple):
     on_duplicate: str
 
 
-class Arguments(NamedTuple):
-    """A job's arguments as they are stored, and the key that they make."""
-
-    args: str
-    kwargs: str
-    unique_key: str | None
-    unique_args: str | None
-    """Arguments by name, where they are themselves the key: hashed in the database."""
+Arguments = tuple[str, str, str | None, str | None]
+"""A job's args and kwargs as they are stored, and its unique key, or the arguments by name that are themselves
+the key: those are hashed in the database."""
 
 
 class Definition(Protocol):
@@ -107,6 +102,7 @@ class JobOptions:
     queue: str
     priority: str
     metadata: str | None
+    metadata_length: int
     delay: str | None
     run_at: str | None
     expires: str | None
@@ -152,6 +148,7 @@ def join(definition: Definition, asked: Asked) -> JobOptions:
         queue=asked.queue or own.queue,
         priority=asked.priority or own.priority,
         metadata=asked.metadata,
+        metadata_length=len(asked.metadata or ""),
         delay=asked.delay,
         run_at=asked.run_at,
         expires=asked.expires or own.expires,

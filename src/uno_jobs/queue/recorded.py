@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, cast
 
 from uno_jobs.errors import InvalidArguments, InvalidOption, NotSerializable, TaskNotFound
-from uno_jobs.queue.options import Arguments, Defaults
+from uno_jobs.queue.options import Defaults
 from uno_jobs.storable import from_json, to_json
 from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.schema import quote_schema
@@ -15,7 +15,7 @@ from uno_jobs.tasks.options import suggest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from uno_jobs.queue.options import JobOptions
+    from uno_jobs.queue.options import Arguments, JobOptions
     from uno_jobs.storage.connections.link import Rows, Steps
 
 _LOOK_UP = """
@@ -55,14 +55,14 @@ class RecordedTask:
         given, named = self._by_name(from_json(texts[0]), from_json(texts[1]))
         self._validate(given)
         if not options.unique:
-            return Arguments(*texts, None, None)
+            return *texts, None, None
         key = options.unique_key or self._key
         if key is None and self._computed:
             raise InvalidOption(
                 f"the unique key of task {self._what} is computed by its own code, which is not registered in "
                 "this process: pass unique_key="
             )
-        return Arguments(*texts, key, to_json(named) if key is None else None)
+        return *texts, key, to_json(named) if key is None else None
 
     def _by_name(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what was given, flat, and all arguments with their defaults, as SQL's bind_arguments does."""

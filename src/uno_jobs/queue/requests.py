@@ -72,9 +72,9 @@ class Registered:
         """See ``Definition``."""
         bound = self._bind(args, kwargs)
         if not options.unique:
-            return Arguments(bound.args_json, bound.kwargs_json, None, None)
+            return bound.args_json, bound.kwargs_json, None, None
         key = options.unique_key or self._task.unique_key_of(bound)
-        return Arguments(bound.args_json, bound.kwargs_json, key, bound.named_json if key is None else None)
+        return bound.args_json, bound.kwargs_json, key, bound.named_json if key is None else None
 
 
 class Requests:
@@ -82,9 +82,12 @@ class Requests:
 
     def __init__(self, max_payload_size: int) -> None:
         self._limit = max_payload_size
+        # No character has more than four bytes, so shorter texts need no counting.
+        self._short = min(LARGE_PAYLOAD, max_payload_size) // 4
         self._registered: dict[int, Registered] = {}
         # By the identity of the task and of the dict of options; both are held by the items meanwhile.
         self._options: dict[tuple[int, int], JobOptions] = {}
+        self._last: tuple[AnyTask | None, JobOptions | None] = None, None
 
     def one(
         self, task: object, args: object, kwargs: object, options: Mapping[str, Any]
@@ -132,16 +135,17 @@ class Requests:
         Raises:
             InvalidArguments, NotSerializable, PayloadTooLarge: They do not fit, or are too large.
         """
-        bound = options.definition.bind(args, kwargs, options)
-        # No character has more than four bytes, so short texts need no counting.
-        size = len(bound.args) + len(bound.kwargs) + len(options.metadata or "")
-        if size * 4 > min(LARGE_PAYLOAD, self._limit):
-            self._check_size(options, bound)
-        return EnqueueRequest(options, options.id or str(uuid7()), *bound)
+        stored, named, key, key_args = options.definition.bind(args, kwargs, options)
+        if len(stored) + len(named) + options.metadata_length > self._short:
+            self._check_size(options, stored, named)
+        return EnqueueRequest(options, options.id or str(uuid7()), stored, named, key, key_args)
 
     def _item(self, item: object) -> tuple[EnqueueRequest | ByName, AnyTask | None]:
         if isinstance(item, Signature):
             signature = cast("Signature[Any]", item)
+            task, options = self._last
+            if options is not None and task is signature.task and not signature.options:
+                return self.make(options, signature.args, signature.kwargs), task
             key = id(signature.task), id(signature.options) if signature.options else 0
             options = self._options.get(key)
             if options is None:
@@ -149,6 +153,8 @@ class Requests:
                     raise InvalidOption(f"{name}= is given to enqueue_many itself, not to single jobs")
                 asked = check_options(_without(signature.options, _OF_WORKFLOWS))
                 options = self._options[key] = join(self._of(signature.task), asked)
+            if not signature.options:
+                self._last = signature.task, options
             return self.make(options, signature.args, signature.kwargs), signature.task
         if isinstance(item, tuple):
             parts = cast("tuple[object, ...]", item)
@@ -176,8 +182,8 @@ class Requests:
             found = self._registered[id(task)] = Registered(task)
         return found
 
-    def _check_size(self, options: JobOptions, bound: Arguments) -> None:
-        size = len(bound.args.encode()) + len(bound.kwargs.encode()) + len((options.metadata or "").encode())
+    def _check_size(self, options: JobOptions, args: str, kwargs: str) -> None:
+        size = sum(len(text.encode()) for text in (args, kwargs, options.metadata or ""))
         advice = "store the data elsewhere and pass what names it"
         if size > self._limit:
             raise PayloadTooLarge(
