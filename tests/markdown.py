@@ -2,9 +2,10 @@
 
 - Python that begins with ``# some/file.py`` is written there; other Python is run, all of a page in one namespace.
 - SQL is run once the queues are empty (jobs that wait for their time aside).
+- TOML is parsed.
 - Of shell blocks, each ``uno-jobs`` command has to exist with its options, and each script in the repository. The
   commands ``uno-jobs dev`` and ``worker`` start a worker in this process, ``uvicorn`` loads an application, and
-  ``curl`` asks it.
+  ``curl`` asks it. ``pytest`` runs the tests that the page has written, with the page's server for its databases.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import importlib
 import inspect
 import itertools
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,7 @@ import asyncpg
 import httpx
 
 from uno_jobs.tasks import discover_tasks
+from uno_jobs.testing.servers import URL_VARIABLE
 from uno_jobs.worker.config import WorkerConfig
 from uno_jobs.worker.worker import Worker
 
@@ -123,6 +127,8 @@ class Reader:
     """What each SQL block returned."""
     answers: list[httpx.Response] = field(default_factory=list[httpx.Response])
     """What each request of curl was answered."""
+    printed: list[str] = field(default_factory=list[str])
+    """What each run of pytest printed."""
     worker: Worker | None = None
     application: Any = None
 
@@ -156,6 +162,9 @@ class Reader:
             case "sh":
                 for words in commands_of(block):
                     await self._shell(words)
+            case "toml":
+                tomllib.loads(block.content)
+                (self.folder / "pyproject.toml").write_text(block.content, encoding="utf-8")
             case "mermaid" | "text":
                 pass
             case other:
@@ -197,12 +206,28 @@ class Reader:
                 self.answers.append(await self._request(words))
             case "uvicorn":
                 await self._load(words[1])
+            case "pytest":
+                await asyncio.to_thread(self._pytest, words)
             case ignored if ignored in _IGNORED:
                 pass
             case _:
                 await asyncio.to_thread(check_command, words)
                 if words[0] == "uno-jobs" and words[1] in {"dev", "worker"}:
                     await self._start_worker(words)
+
+    def _pytest(self, words: list[str]) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "UNO_JOBS"))}
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", *words, "-p", "no:cacheprovider"],
+            cwd=self.folder,
+            env={**environment, URL_VARIABLE: self.url, "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.printed.append(done.stdout)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     async def _start_worker(self, words: list[str]) -> None:
         modules = [words[place + 1] for place, word in enumerate(words) if word == "--app"]

@@ -33,7 +33,7 @@ async def reader(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         async with Reader(database_url, tmp_path) as reader:
             yield reader
     for name in set(sys.modules) - loaded:
-        if name.partition(".")[0] == "myapp":
+        if name.partition(".")[0] in {"myapp", "shop"}:
             del sys.modules[name]
 
 
