@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from uno_jobs.queue.default import get_default_queue, get_default_sync_queue
+from uno_jobs.queue import Queue, SyncQueue
+from uno_jobs.queue.default import configure, configured, get_default_queue, get_default_sync_queue
 from uno_jobs.testing.servers import URL_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from uno_jobs.queue import Queue, SyncQueue
 
 # pytest-asyncio wants it said.
 LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
@@ -125,6 +124,19 @@ def test_who_does_not_use_it_pays_nothing(tmp_path: Path) -> None:
 async def test_here_too(uno_jobs_queue: Queue, uno_jobs_database_url: str) -> None:
     assert get_default_queue() is uno_jobs_queue
     assert uno_jobs_queue.database == uno_jobs_database_url
+
+
+def test_the_default_queue_is_what_it_was_afterwards() -> None:
+    outer, inner = Queue("postgresql://outer"), SyncQueue("postgresql://inner")
+    configure(outer)
+    try:
+        with configured(inner):
+            assert get_default_sync_queue() is inner
+            assert get_default_queue().database == "postgresql://inner"
+        assert get_default_queue() is outer
+        assert get_default_sync_queue().database == "postgresql://outer"
+    finally:
+        configure(None)
 
 
 def test_here_too_without_a_loop(uno_jobs_sync_queue: SyncQueue) -> None:

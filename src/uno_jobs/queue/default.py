@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from uno_jobs.queue.queue import Queue
 from uno_jobs.queue.sync import SyncQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from uno_jobs.queue.core import QueueCore
 
     Q = TypeVar("Q", bound=QueueCore)
@@ -38,6 +41,23 @@ def configure(queue: Queue | SyncQueue | None) -> None:
     with _lock:
         _queue = queue if isinstance(queue, Queue) else None
         _sync_queue = queue if isinstance(queue, SyncQueue) else None
+
+
+@contextlib.contextmanager
+def configured(queue: Queue | SyncQueue) -> Generator[None]:
+    """Make a queue the default of this process for a block; afterwards it is what it was.
+
+    Raises:
+        ConfigurationError: It is no queue.
+    """
+    global _queue, _sync_queue
+    before = _queue, _sync_queue
+    configure(queue)
+    try:
+        yield
+    finally:
+        with _lock:
+            _queue, _sync_queue = before
 
 
 def get_default_queue() -> Queue:

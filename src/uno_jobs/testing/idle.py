@@ -84,9 +84,28 @@ async def run_until_idle(
         await connection.close()
 
 
-def run_until_idle_sync(database: object = None, **options: Any) -> dict[str, int]:
+def run_until_idle_sync(
+    database: object = None,
+    *,
+    queues: Sequence[str] | None = None,
+    scheduled: bool = False,
+    concurrency: int = 100,
+    timeout: float = 30.0,
+    schema: str | None = None,
+    registry: Registry | None = None,
+) -> dict[str, int]:
     """Run jobs as ``run_until_idle`` does, in an event loop of its own: for tests that have none."""
-    return asyncio.run(run_until_idle(database, **options))
+    return asyncio.run(
+        run_until_idle(
+            database,
+            queues=queues,
+            scheduled=scheduled,
+            concurrency=concurrency,
+            timeout=timeout,
+            schema=schema,
+            registry=registry,
+        )
+    )
 
 
 class _Backlog:

@@ -48,27 +48,20 @@ def uno_jobs_database_url(uno_jobs_databases: Databases) -> Generator[str]:
 def uno_jobs_sync_queue(uno_jobs_database_url: str) -> Generator[SyncQueue]:
     """A SyncQueue on the test's own database; the process's default queue until the test's end."""
     from uno_jobs.queue import SyncQueue
-    from uno_jobs.queue.default import configure
+    from uno_jobs.queue.default import configured
 
-    with SyncQueue(uno_jobs_database_url) as queue:
-        configure(queue)
-        try:
-            yield queue
-        finally:
-            configure(None)
+    with SyncQueue(uno_jobs_database_url) as queue, configured(queue):
+        yield queue
 
 
 async def uno_jobs_queue(uno_jobs_database_url: str) -> AsyncGenerator[Queue]:
     """A Queue on the test's own database; the process's default queue until the test's end."""
     from uno_jobs.queue import Queue
-    from uno_jobs.queue.default import configure
+    from uno_jobs.queue.default import configured
 
     async with Queue(uno_jobs_database_url) as queue:
-        configure(queue)
-        try:
+        with configured(queue):
             yield queue
-        finally:
-            configure(None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
