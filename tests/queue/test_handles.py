@@ -78,6 +78,27 @@ async def test_waiting_is_ended_by_a_notification(
     )
 
 
+async def test_asking_too_late_leaves_nothing_behind(
+    queue: Queue, database: Database, monkeypatch: pytest.MonkeyPatch, tasks: Tasks
+) -> None:
+    handle = await queue.enqueue(tasks.add, [1])
+    listen, listening, ended = queue._own.listen, asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> object:
+        listening.set()
+        await ended.wait()
+        return await listen()
+
+    monkeypatch.setattr(queue._own, "listen", slowly)
+    waiting = asyncio.create_task(handle.result())
+    await listening.wait()
+    async with running(database.url):
+        await database.wait_until("SELECT count(*) = 1 FROM uno_jobs.outcomes")
+    ended.set()
+    assert await waiting == 3
+    assert await database.connection.fetchval(WAITERS) == 0
+
+
 async def test_waiting_does_without_notifications(
     queue: Queue, database: Database, monkeypatch: pytest.MonkeyPatch, tasks: Tasks
 ) -> None:

@@ -260,13 +260,16 @@ async def test_queues_made_before_a_fork_work_after_it(database: Database) -> No
     out = await asyncio.to_thread(
         run_python,
         """
-        import asyncio, os
+        import asyncio, gc, os
         from uno_jobs import Queue, SyncQueue, task
         @task
         async def job(n: int) -> None: ...
         queue, sync = Queue(), SyncQueue()
         async def both() -> None:
-            await queue.enqueue(job, [1])
+            try:
+                await (await queue.enqueue(job, [1])).result(timeout=0.05)  # listens as well
+            except TimeoutError:
+                gc.collect()
         loop = asyncio.new_event_loop()
         loop.run_until_complete(both())
         sync.enqueue(job, [1])

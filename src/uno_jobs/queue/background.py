@@ -7,6 +7,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from uno_jobs.storage.connections.foreign import keep_foreign
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _pid = 0
-# The loop of a parent process: neither usable nor to be collected here, since its file descriptors are shared.
-_foreign: list[asyncio.AbstractEventLoop] = []
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
@@ -35,7 +35,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         if _loop is not None and _pid == os.getpid():
             return _loop
         if _loop is not None:
-            _foreign.append(_loop)
+            keep_foreign(_loop)
         _loop, _pid = asyncio.new_event_loop(), os.getpid()
         threading.Thread(target=_loop.run_forever, name="uno-jobs-sync-queue", daemon=True).start()
         return _loop

@@ -45,8 +45,15 @@ class Placed(NamedTuple):
 
 
 def needs_transaction(requests: Sequence[EnqueueRequest]) -> bool:
-    """Say whether storing these takes more than one plain statement, which is atomic by itself."""
-    return len(requests) > CHUNK or not all(request.options.plain for request in requests)
+    """Say whether storing these is more than one statement, or one of which a part may have to be undone."""
+    if len(requests) == 1:
+        return False
+    careful = [request for request in requests if not request.options.plain]
+    return (
+        len(requests) > CHUNK
+        or 0 < len(careful) < len(requests)
+        or any(request.options.on_duplicate == "raise" for request in careful)
+    )
 
 
 def insert(schema: str, requests: Sequence[EnqueueRequest], *, notify: bool) -> Steps[list[Placed] | None]:

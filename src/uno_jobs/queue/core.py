@@ -46,7 +46,12 @@ class Call(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether it needs a transaction: it is more than one statement, or may meet other jobs."""
+        """Whether a connection that is in no transaction must begin one.
+
+        One that was handed in always: behind a transaction pooler, only what is in a transaction stays together.
+        """
+        if self.connection is not None:
+            return True
         requests = [request for request in self.requests if isinstance(request, EnqueueRequest)]
         return len(requests) < len(self.requests) or batches.needs_transaction(requests)
 

@@ -23,17 +23,19 @@ R_co = TypeVar("R_co", covariant=True, default=Any)
 class _Handle:
     """What handles of both colours know."""
 
-    __slots__ = ("_handed_in", "_id", "_task", "is_duplicate", "replaced")
+    __slots__ = ("_handed_in", "_id", "_queue", "_task", "is_duplicate", "replaced")
 
     def __init__(
         self,
+        queue: Any,
         id_: str,
-        task: Task[..., Any, Any] | None,
+        task: Task[..., Any, Any] | None = None,
         *,
         is_duplicate: bool = False,
         replaced: bool = False,
         handed_in: bool = False,
     ) -> None:
+        self._queue = queue
         self._id = id_
         self._task = task
         self._handed_in = handed_in
@@ -64,11 +66,9 @@ class _Handle:
 class JobHandle(_Handle, Generic[R_co]):
     """A job that was enqueued through a ``Queue``; its type parameter is the task's result."""
 
-    __slots__ = ("_queue",)
+    __slots__ = ()
 
-    def __init__(self, queue: Queue, id_: str, task: Task[..., Any, Any] | None = None, **facts: bool) -> None:
-        super().__init__(id_, task, **facts)
-        self._queue = queue
+    _queue: Queue
 
     async def status(self) -> JobStatus:
         """Return where the job stands now.
@@ -99,11 +99,9 @@ class JobHandle(_Handle, Generic[R_co]):
 class SyncJobHandle(_Handle, Generic[R_co]):
     """A job that was enqueued through a ``SyncQueue``; its type parameter is the task's result."""
 
-    __slots__ = ("_queue",)
+    __slots__ = ()
 
-    def __init__(self, queue: SyncQueue, id_: str, task: Task[..., Any, Any] | None = None, **facts: bool) -> None:
-        super().__init__(id_, task, **facts)
-        self._queue = queue
+    _queue: SyncQueue
 
     def status(self) -> JobStatus:
         """Return where the job stands now; raises as ``JobHandle.status`` does."""

@@ -13,6 +13,7 @@ from uno_jobs.queue.handles import JobHandle
 from uno_jobs.queue.waiting import Waiter
 from uno_jobs.storage.connections.adapt import adapt
 from uno_jobs.storage.connections.failures import translating
+from uno_jobs.storage.connections.foreign import keep_foreign
 from uno_jobs.storage.connections.running import run
 
 if TYPE_CHECKING:
@@ -200,7 +201,9 @@ class Queue(QueueCore):
     def _waiters(self) -> dict[asyncio.AbstractEventLoop, Waiter]:
         """The waiters of this process by event loop; those of a parent process, and of closed loops, are dropped."""
         if self._pid != os.getpid():
+            keep_foreign(self._by_loop)
             self._pid, self._by_loop = os.getpid(), {}
-        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
-            del self._by_loop[loop]
+        for loop in list(self._by_loop):
+            if loop.is_closed():
+                self._by_loop.pop(loop, None)
         return self._by_loop

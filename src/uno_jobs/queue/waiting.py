@@ -67,6 +67,8 @@ class Waiter:
         self._sql = quote_schema(schema)
         self._id = str(uuid4())
         self._events: dict[str, set[asyncio.Event]] = {}
+        self._asked: set[str] = set()
+        """Jobs of which a row asks to be told of their end; gone when we have been told."""
         self._connection: Any = None
         self._connecting = asyncio.Lock()
         self._deaf_until = 0.0
@@ -120,7 +122,8 @@ class Waiter:
                 try:
                     heard = await self._listen()
                     if heard and not registered:
-                        registered = True  # before: a wait that is cancelled may have been registered
+                        registered = True
+                        self._asked.add(id_)  # before: what is cancelled may have been done
                         await self._do(_statement(self._sql, _REGISTER, id_, self._id, repr(timeout)))
                     # Looked at after registering: what ended before told nobody.
                     ended = await self._look(id_)
@@ -134,14 +137,14 @@ class Waiter:
                 pause = (POLL_HEARD if heard else POLL_DEAF) * random.uniform(0.75, 1.25)  # noqa: S311 - spreads looks
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), pause)
-        except BaseException:
-            if registered and len(self._events[id_]) == 1:
-                await self._leave(id_)
-            raise
         finally:
-            self._events[id_].discard(event)
-            if not self._events[id_]:
+            events = self._events[id_]
+            events.discard(event)
+            if not events:
                 del self._events[id_]
+                if id_ in self._asked:
+                    self._asked.discard(id_)
+                    await self._leave(id_)
 
     async def _listen(self) -> bool:
         """Say whether notifications are heard; connect if need be."""
@@ -169,8 +172,9 @@ class Waiter:
 
     def _on_notification(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
         what, _, id_ = payload.partition(" ")
-        if what == "done":
-            for event in self._events.get(id_, ()):
+        if what == "done" and id_ in self._events:
+            self._asked.discard(id_)
+            for event in self._events[id_]:
                 event.set()
 
     def _on_end(self, _connection: Any) -> None:
@@ -179,7 +183,7 @@ class Waiter:
                 event.set()
 
     async def _leave(self, id_: str) -> None:
-        """Spare the worker a notification that nobody hears; the row would end by itself with the job."""
+        """Take back the request: the job has not ended, or had when it was made."""
         try:
             async with asyncio.timeout(2):
                 await self._do(_statement(self._sql, _LEAVE, id_, self._id))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from uno_jobs.errors import DatabaseUnavailable
 from uno_jobs.storage.connections.asyncpg_link import AsyncpgLink
+from uno_jobs.storage.connections.foreign import keep_foreign
 from uno_jobs.storage.session import connect
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS: Final = 10
 """Connections of one queue in one event loop, at most."""
-
-# Pools of a parent process: their sockets are the parent's, so they are neither closed nor collected here.
-_foreign: Final[list[Any]] = []
 
 
 class Own(Protocol):
@@ -92,11 +90,12 @@ class UrlConnections:
 
     def _mine(self) -> Pools:
         if self._pid != os.getpid():
-            _foreign.append(self._pools)
+            keep_foreign(self._pools)
             self._pools = {}
             self._pid = os.getpid()
-        for loop in [loop for loop in self._pools if loop.is_closed()]:
-            del self._pools[loop]
+        for loop in list(self._pools):
+            if loop.is_closed():
+                self._pools.pop(loop, None)
         return self._pools
 
     async def _connect(self, *_: Any, **__: Any) -> Any:
