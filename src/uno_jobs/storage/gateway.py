@@ -59,7 +59,7 @@ class Gateway:
     async def finish(
         self, worker: UUID, ids: Sequence[UUID], leases: Sequence[int], results: Sequence[str], others: str
     ) -> list[asyncpg.Record]:
-        """Record ended attempts; returns (id, fate) of those that were not recorded: stale or locked."""
+        """Record ended attempts; returns (id, lease, fate) of those that were not recorded: stale or locked."""
         return await self._rows("SELECT * FROM {}.finish($1, $2, $3, $4, $5)", worker, ids, leases, results, others)
 
     async def held(self, worker: UUID) -> list[asyncpg.Record]:

@@ -19,7 +19,7 @@ MAX_UNSENT: Final = 5_000
 class Holding:
     """One job under one lease."""
 
-    __slots__ = ("cancel_reason", "disowned", "hand_back_reason", "job", "outcome", "plan", "runner")
+    __slots__ = ("cancel_reason", "disowned", "hand_back_reason", "job", "locked", "outcome", "plan", "runner")
 
     def __init__(self, job: Job, plan: Plan | None) -> None:
         self.job = job
@@ -30,6 +30,8 @@ class Holding:
         """Why somebody cancelled it, if anybody did."""
         self.hand_back_reason: str | None = None
         """Why the worker gives it up, if it does."""
+        self.locked = 0
+        """How often its row was locked when its outcome was sent."""
         self.disowned = False
         """Its lease is over: whatever comes of it is not sent."""
 
@@ -38,8 +40,9 @@ class Holdings:
     """All jobs that this process has claimed and not yet accounted for. Belongs to one event loop."""
 
     def __init__(self, concurrency: int, limits: dict[str, int]) -> None:
-        self.running: dict[UUID, Holding] = {}
-        self.unsent: dict[UUID, Holding] = {}
+        # By id and lease: a job that was taken away wrongly may come back while its old run has not yet stopped.
+        self.running: dict[tuple[UUID, int], Holding] = {}
+        self.unsent: dict[tuple[UUID, int], Holding] = {}
         self._concurrency = concurrency
         self._limits = limits
         self._by_queue: dict[str, int] = dict.fromkeys(limits, 0)
@@ -64,23 +67,23 @@ class Holdings:
     def started(self, holding: Holding) -> None:
         """A job was claimed: it takes up a slot."""
         job = holding.job
-        self.running[job.id] = holding
+        self.running[job.id, job.lease] = holding
         if job.queue in self._by_queue:
             self._by_queue[job.queue] += 1
 
     def ended(self, holding: Holding) -> None:
         """A job's run is over: its slot is free, its outcome still to be sent."""
         job = holding.job
-        del self.running[job.id]
+        del self.running[job.id, job.lease]
         if job.queue in self._by_queue:
             self._by_queue[job.queue] -= 1
         if not holding.disowned:
-            self.unsent[job.id] = holding
+            self.unsent[job.id, job.lease] = holding
         self.changed.set()
 
     def sent(self, holding: Holding) -> None:
         """An outcome is durable, or moot."""
-        self.unsent.pop(holding.job.id, None)
+        self.unsent.pop((holding.job.id, holding.job.lease), None)
         self.changed.set()
 
     def leases(self) -> tuple[list[Any], list[int]]:
@@ -90,5 +93,4 @@ class Holdings:
 
     def knows(self, job_id: UUID, lease: int) -> bool:
         """Say whether a job is held here under this lease."""
-        holding = self.running.get(job_id) or self.unsent.get(job_id)
-        return holding is not None and holding.job.lease == lease
+        return (job_id, lease) in self.running or (job_id, lease) in self.unsent

@@ -22,7 +22,9 @@ _LONGEST_WAIT: Final = 5.0
 
 
 class Line:
-    """One connection with its gateway. After an error of the database's, ``drop`` it; the next ``get`` connects anew.
+    """One connection with its gateway, for one user at a time (see ``turn``).
+
+    After an error of the database's, ``drop`` it; the next ``get`` connects anew.
 
     Args:
         url: The database.

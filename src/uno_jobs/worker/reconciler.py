@@ -89,12 +89,13 @@ class Reconciler:
                 self._line.drop(error)
                 self._asked.set()
                 return
-        leases = {row[0]: row[1] for row in rows}
-        for id_, holding in list(self._holdings.running.items()):
-            if id_ in before and leases.get(id_) != holding.job.lease:
+        granted = {(row[0], row[1]) for row in rows}
+        for key, holding in list(self._holdings.running.items()):
+            if key in before and key not in granted:
                 self._disown(holding)
         for row in rows:
-            if row[2] and (holding := self._holdings.running.get(row[0])) is not None and holding.cancel_reason is None:
+            holding = self._holdings.running.get((row[0], row[1])) if row[2] else None
+            if holding is not None and holding.cancel_reason is None:
                 holding.cancel_reason = "cancelled on request"
                 self._stop_job(holding)
         self.rounds += 1

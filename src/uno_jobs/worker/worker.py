@@ -24,8 +24,9 @@ from uno_jobs.worker.progress import ProgressWriter
 from uno_jobs.worker.reconciler import Reconciler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from uno_jobs.storage.gateway import Gateway
     from uno_jobs.tasks.registry import Registry
     from uno_jobs.worker.config import WorkerConfig
     from uno_jobs.worker.holdings import Holding
@@ -70,7 +71,7 @@ class Worker:
         self._threads = Threads(min(config.concurrency, 64))
         plans = Plans(threads=self._threads, max_result_size=config.max_result_size, registry=registry)
         # What is rare shares a connection: claims, outcomes and notifications have one each.
-        side = self._line("chores")
+        self._side = side = self._line("chores")
         self.progress = ProgressWriter(side)
         self.completer = Completer(
             self._line("completer"), self.identity, self.holdings, self._durable, self._reconcile
@@ -162,7 +163,9 @@ class Worker:
             if left <= 0:
                 break
             self.holdings.changed.clear()
-            await _until(asyncio.ensure_future(self.holdings.changed.wait()), self._abort, left)
+            change = asyncio.create_task(self.holdings.changed.wait())
+            await _until(change, self._abort, left)
+            change.cancel()
         for holding in list(self.holdings.running.values()):
             holding.hand_back_reason = "its worker was shut down"
             self.executor.stop_job(holding)
@@ -178,14 +181,15 @@ class Worker:
             holding.disowned = True
         if left:
             ids, leases = [one.job.id for one in left], [one.job.lease for one in left]
-            await self._quietly(
-                self._claim_line.call(
-                    lambda gateway: gateway.hand_back(self.identity.id, ids, leases, "its worker was shut down")
-                )
-            )
+            reason = "its worker was shut down"
+            await self._quietly(self._aside(lambda gateway: gateway.hand_back(self.identity.id, ids, leases, reason)))
 
     async def _set_state(self, state: str) -> None:
-        await self._claim_line.call(lambda gateway: gateway.worker_state(self.identity.id, state))
+        await self._aside(lambda gateway: gateway.worker_state(self.identity.id, state))
+
+    async def _aside(self, action: Callable[[Gateway], Awaitable[Any]]) -> None:
+        async with self._side.turn:
+            await self._side.call(action)
 
     async def _quietly(self, action: Any) -> None:
         """Do what is only good manners at the end, and give up on it when the database does not answer."""

@@ -8,7 +8,7 @@
 -- FROM keeps the planner from the index on worker_id, whose dead entries grow with every job since the last vacuum.
 CREATE FUNCTION uno_jobs.finish(
     p_worker uuid, p_ids uuid[], p_leases bigint[], p_results text[], p_others jsonb
-) RETURNS TABLE (id uuid, fate text)
+) RETURNS TABLE (id uuid, lease bigint, fate text)
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
@@ -50,7 +50,7 @@ BEGIN
 
     IF v_recorded + v_settled < coalesce(cardinality(p_ids), 0) + coalesce(jsonb_array_length(p_others), 0) THEN
         RETURN QUERY
-        SELECT g.id, CASE WHEN l.id IS NOT NULL THEN 'locked' ELSE 'stale' END
+        SELECT g.id, g.lease, CASE WHEN l.id IS NOT NULL THEN 'locked' ELSE 'stale' END
         FROM (SELECT u.id, u.lease, 'succeeded'::uno_jobs.attempt_outcome AS outcome FROM unnest(p_ids, p_leases) AS u (id, lease)
               UNION ALL
               SELECT o.id, o.lease, o.outcome
