@@ -67,7 +67,7 @@ class DuplicateJob(EnqueueError):
 
 
 class EnqueueConflict(EnqueueError):
-    """A race for a unique key was lost under REPEATABLE READ or SERIALIZABLE (SQLSTATE 40001): retry the transaction."""
+    """A race for a unique key was lost under REPEATABLE READ or SERIALIZABLE (40001): retry the transaction."""
 
 
 # --- connections and the database ---------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class NotCommitted(UnoJobsError):
     """``handle.result()``: the transaction that enqueued the job is still open."""
 
 
-# --- control by exception: raised by a task to say how its attempt ends -------------------------------------------------
+# --- control by exception: raised by a task to say how its attempt ends ---------------------------------------------
 
 
 class TaskControl(UnoJobsError):

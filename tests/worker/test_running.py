@@ -282,3 +282,16 @@ async def test_scheduled_jobs_become_ready_when_they_are_due(database: Database)
         job = await database.wait_for(soon, "succeeded")
     assert job["started_at"] >= job["scheduled_at"]
     assert (await database.job(late))["state"] == "scheduled"
+
+
+async def test_what_dead_processes_left_in_side_tables_is_swept(database: Database) -> None:
+    await database.connection.execute("""
+        INSERT INTO uno_jobs.result_waiters VALUES
+            (gen_random_uuid(), gen_random_uuid(), now() - interval '2 minutes'),
+            (gen_random_uuid(), gen_random_uuid(), now() + interval '1 minute');
+        INSERT INTO uno_jobs.hungry VALUES ('old', gen_random_uuid(), now() - interval '2 minutes')
+    """)
+    async with running(database.url):
+        await database.wait_until("SELECT count(*) = 1 FROM uno_jobs.result_waiters")
+        await database.wait_until("SELECT count(*) = 0 FROM uno_jobs.hungry WHERE queue = 'old'")
+    await database.connection.execute("DELETE FROM uno_jobs.result_waiters")

@@ -128,6 +128,10 @@ class Gateway:
         """Take or renew the lease of a chore."""
         return (await self._rows("SELECT {}.take_chore($1, $2, $3)", chore, worker, seconds))[0][0]
 
+    async def sweep(self) -> None:
+        """Remove what processes that died left behind in the side tables."""
+        await self._rows("SELECT {}.sweep()")
+
     async def set_progress(self, job: UUID, lease: int, fraction: float, message: str) -> None:
         """Record a job's progress, if its lease still stands."""
         await self._rows("SELECT {}.set_progress($1, $2, $3, $4)", job, lease, fraction, message)

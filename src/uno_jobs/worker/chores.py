@@ -24,6 +24,7 @@ ROUND: Final = 1.0
 BATCH: Final = 1_000
 LEASE: Final = 5.0
 FULL_EVERY: Final = 60.0
+SWEEP_EVERY: Final = 60.0
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,6 +39,7 @@ class Chores:
         self._watcher = Watcher()
         self._floor = _START
         self._full_due = 0.0
+        self._sweep_due = 0.0
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -69,6 +71,9 @@ class Chores:
         wait = await self._promote(gateway)
         while await gateway.expire(BATCH) == BATCH:
             pass
+        if time.monotonic() >= self._sweep_due:
+            await gateway.sweep()
+            self._sweep_due = time.monotonic() + SWEEP_EVERY
         return wait
 
     async def _watch(self, gateway: Gateway) -> None:
