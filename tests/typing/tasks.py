@@ -13,10 +13,10 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from pydantic import BaseModel
-from uno_jobs.queue.handles import JobHandle
 
 from uno_jobs.context import Job, get_current_job
 from uno_jobs.middleware import TaskMiddleware
+from uno_jobs.queue.handles import JobHandle
 from uno_jobs.tasks import Signature, Task, TaskRegistry, discover_tasks, register_middleware, task
 from uno_jobs.testing import test_task
 
