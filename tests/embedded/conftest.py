@@ -47,9 +47,9 @@ def project(open_folder: Path) -> Iterator[Path]:
     folder = open_folder / ".uno-jobs"
     yield folder
     pointer = folder / "postgres.path"
+    state = Path(pointer.read_text().strip()) if pointer.exists() else folder / "postgres"
+    eventually(lambda: not is_held(state / "server.lock"))
     if pointer.exists():
-        state = Path(pointer.read_text().strip())
-        eventually(lambda: not is_held(state / "server.lock"))
         shutil.rmtree(state)
 
 
