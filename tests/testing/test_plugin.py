@@ -107,9 +107,10 @@ def test_under_pytest_asyncio(tmp_path: Path, server_url: str, mode: str) -> Non
     assert "3 passed" in out
 
 
-def test_under_anyio(tmp_path: Path, server_url: str) -> None:
+@pytest.mark.parametrize("options", [("-p", "no:asyncio"), LOOP_SCOPE], ids=["alone", "beside-pytest-asyncio"])
+def test_under_anyio(tmp_path: Path, server_url: str, options: tuple[str, ...]) -> None:
     code = WITH_A_LOOP.replace("MARK", "anyio") + ('\n\n@pytest.fixture\ndef anyio_backend():\n    return "asyncio"\n')
-    assert "2 passed" in run_pytest(tmp_path, server_url, "-p", "no:asyncio", test_shop=code)
+    assert "2 passed" in run_pytest(tmp_path, server_url, *options, test_shop=code)
 
 
 def test_without_any_event_loop(tmp_path: Path, server_url: str) -> None:

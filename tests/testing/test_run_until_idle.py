@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,6 +103,16 @@ async def test_jobs_of_unknown_tasks_of_other_queues_and_of_paused_ones_stay(que
     await assert_enqueued(unknown, state="ready", connection=queue)
     await assert_enqueued(known, queue="other", state="ready", connection=queue)
     assert await run_until_idle(queue) == {"succeeded": 1}
+
+
+async def test_what_has_expired_is_cancelled(queue: Queue) -> None:
+    @task
+    async def late() -> None: ...
+
+    handle = await queue.enqueue(late, expires=0.001)
+    await asyncio.to_thread(time.sleep, 0.002)
+    assert await run_until_idle(queue, timeout=3) == {"cancelled": 1}
+    assert (await handle.status()).attempt == 0
 
 
 async def test_it_gives_up_in_time(queue: Queue) -> None:

@@ -135,6 +135,9 @@ class _Backlog:
             )
             while await self._connection.fetchval(f"SELECT promoted FROM {self._sql}.promote(1000, '-infinity')"):
                 pass
+        # No worker takes what has expired, and it is no chore of one that stops at once.
+        while await self._connection.fetchval(f"SELECT {self._sql}.expire(1000)"):
+            pass
         rows = await self._connection.fetch(
             f"SELECT DISTINCT queue FROM {self._sql}.live_jobs WHERE state = 'ready' AND {self._ours} "
             f"AND queue NOT IN (SELECT name FROM {self._sql}.queues WHERE paused_at IS NOT NULL) ORDER BY queue",
