@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
+from uno_jobs.embedded.locks import is_held
+from uno_jobs.embedded.places import SHARED_STATE
 from uno_jobs.errors import ConfigurationError, EmbeddedError
 from uno_jobs.testing.databases import Databases
 from uno_jobs.testing.servers import URL_VARIABLE, server
@@ -33,6 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     _server.close()
+    if not hasattr(config, "workerinput"):
+        _remove_data_of_tests()
+
+
+def _remove_data_of_tests() -> None:
+    # As root a folder's server keeps its data elsewhere, so pytest's removal of old folders does not reach them.
+    for record in SHARED_STATE.glob("*/folder"):
+        folder = Path(record.read_text().strip())
+        of_a_test = Path(tempfile.gettempdir()).resolve() in folder.parents and "pytest-" in str(folder)
+        if of_a_test and not is_held(record.with_name("server.lock")):
+            shutil.rmtree(record.parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

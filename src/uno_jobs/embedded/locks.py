@@ -67,12 +67,12 @@ class FileLock:
         self.fd = -1
 
 
-def is_held(path: Path) -> bool:
-    """Whether anybody holds the lock at the moment. Makes no file: the folder may be being deleted."""
+def is_held(path: Path, *, missing: bool = False) -> bool:
+    """Whether anybody holds the lock at the moment; *missing* where its file is not there."""
     try:
         lock = FileLock.try_alone(path, create=False)
     except FileNotFoundError:
-        return False
+        return missing
     if lock is None:
         return True
     lock.release()

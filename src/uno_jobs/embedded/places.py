@@ -50,6 +50,7 @@ def lasting_state(folder: Path, account: Account | None) -> Path:
         if not state.exists():
             state.mkdir(mode=0o711)
             state.chmod(0o711)  # whatever the umask is: the account has to pass through
+        (state / "folder").write_text(f"{folder}\n")  # for whoever wonders later what may be removed
         pointer.write_text(f"{state}\n")
     except OSError as error:
         raise EmbeddedError(f"the folder {folder} cannot be used for a server: {error}") from error

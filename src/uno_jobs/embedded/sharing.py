@@ -117,7 +117,7 @@ def leave(state: Path, users: FileLock, *, alone: bool) -> None:
                 stopping, give_up = True, time.monotonic() + 60.0
             else:
                 others.release()
-        elif not is_held(state / "supervisor.lock"):
+        elif not is_held(state / "supervisor.lock", missing=True):  # a missing one: all of it is being deleted
             return
         time.sleep(POLL_SECONDS)
 
