@@ -18,7 +18,7 @@ pytestmark = pytest.mark.server_versions
 HOSTILE = {
     "default_transaction_isolation": "'repeatable read'",
     "default_transaction_read_only": "on",
-    "statement_timeout": "'1ms'",
+    "statement_timeout": "'5s'",
     "lock_timeout": "'1ms'",
     "idle_in_transaction_session_timeout": "'1ms'",
     "idle_session_timeout": "'1s'",
@@ -51,7 +51,7 @@ async def test_a_sessions_settings_are_its_own(hostile_url: str) -> None:
                 for name in ("statement_timeout", "lock_timeout", "search_path", "TimeZone")
             )
         )
-        hostile = ["repeatable read", "on", "1ms", "1ms", "pg_catalog", "Asia/Kolkata"]
+        hostile = ["repeatable read", "on", "5s", "1ms", "pg_catalog", "Asia/Kolkata"]
         assert list(await plain.fetchrow(show)) == hostile
         assert list(await ours.fetchrow(show)) == ["read committed", "off", "0", "0", "uno_jobs, pg_temp", "UTC"]
         assert await ours.fetchval("SHOW application_name") == "a worker"

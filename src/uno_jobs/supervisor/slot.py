@@ -107,7 +107,9 @@ class Slot:
             status = await self._run_once()
             lived = loop.time() - began
             if self._stops:
-                return End.CLEAN if status == 0 else End.FAILED
+                # While code is being written a worker that would not start is no failure of the supervisor's.
+                refused = status == NOT_WORTH_A_RESTART and self._reloads
+                return End.CLEAN if status == 0 or refused else End.FAILED
             if self._reloading:
                 self._backoff.reset()
             elif status == 0 and self._config.until_empty:

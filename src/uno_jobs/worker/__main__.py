@@ -56,7 +56,13 @@ class Control:
 
     def _on_readable(self) -> None:
         assert self._socket is not None
-        if not self._socket.recv(4096, socket.MSG_DONTWAIT):
+        try:
+            gone = not self._socket.recv(4096, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            gone = True  # it died before it had read all that was said: that is a reset, not an end of file
+        if gone:
             logger.error("the supervisor is gone; stopping at once")
             os._exit(ORPHANED)
 
