@@ -48,7 +48,7 @@ def lasting_state(folder: Path, account: Account | None) -> Path:
         state = SHARED_STATE / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
         make_public(SHARED_STATE)
         if not state.exists():
-            state.mkdir(mode=0o711)
+            state.mkdir(mode=0o711, exist_ok=True)  # another process may be as far as this
             state.chmod(0o711)  # whatever the umask is: the account has to pass through
         (state / "folder").write_text(f"{folder}\n")  # for whoever wonders later what may be removed
         pointer.write_text(f"{state}\n")
