@@ -122,4 +122,4 @@ def test_links(page: Path) -> None:
 def test_readme_names_its_two_commands() -> None:
     blocks = [block for block in blocks_of(ROOT / "README.md") if block.language == "sh"]
     commands = [words[0] for block in blocks for words in commands_of(block)]
-    assert commands[:3] == ["scripts/demo", "pip", "uno-jobs"]
+    assert commands[:4] == ["scripts/demo", "scripts/test", "pip", "uno-jobs"]
