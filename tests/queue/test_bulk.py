@@ -14,6 +14,8 @@ from tests.queue.callers import calling
 from uno_jobs.errors import DuplicateJob, InvalidArguments, InvalidOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.queue.conftest import Database
     from uno_jobs import Queue
 
@@ -136,3 +138,24 @@ async def test_workers_that_sleep_are_woken_once_it_is_committed(database: Datab
         async with asyncio.timeout(30):
             assert await heard.get() == "ready mails"
         assert heard.empty()
+
+
+async def test_options_are_each_jobs_own_though_a_generator_lets_its_signatures_go(
+    queue: Queue, database: Database, tasks: Tasks
+) -> None:
+    def signatures() -> Iterator[Any]:
+        first = tasks.add.options(queue="first").s(1)
+        address = id(first.options)
+        yield first
+        del first
+        # The next options are made to lie where the first ones lay, if those are gone.
+        others = [tasks.add.options(queue="second").s(2)]
+        while id(others[-1].options) != address and len(others) < 1000:
+            others.append(tasks.add.options(queue="second").s(2))
+        yield others[-1]
+
+    handles = await queue.enqueue_many(signatures())
+    queues = [
+        await database.connection.fetchval("SELECT queue FROM uno_jobs.jobs WHERE id = $1", h.id) for h in handles
+    ]
+    assert queues == ["first", "second"]

@@ -87,6 +87,7 @@ class Requests:
         self._registered: dict[int, Registered] = {}
         # By the identity of the task and of the dict of options; both are held by the items meanwhile.
         self._options: dict[tuple[int, int], JobOptions] = {}
+        self._kept: list[object] = []
         self._last: tuple[AnyTask | None, JobOptions | None] = None, None
 
     def one(
@@ -153,6 +154,8 @@ class Requests:
                     raise InvalidOption(f"{name}= is given to enqueue_many itself, not to single jobs")
                 asked = check_options(_without(signature.options, _OF_WORKFLOWS))
                 options = self._options[key] = join(self._of(signature.task), asked)
+                # The key is an address: what lies there must stay, though a generator lets its signatures go.
+                self._kept.append(signature.options)
             if not signature.options:
                 self._last = signature.task, options
             return self.make(options, signature.args, signature.kwargs), signature.task

@@ -14,6 +14,8 @@ from uno_jobs.storage.session import TROUBLE, check_schema, connect
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from uno_jobs.storage.session import Connection
+
 logger = logging.getLogger("uno_jobs.worker")
 
 LINE_TROUBLE: Final = (*TROUBLE, DatabaseUnavailable)
@@ -75,7 +77,7 @@ class Line:
                 self._wait = _FIRST_WAIT
 
     async def _connect(self) -> Gateway:
-        connection = await connect(self._url, self._schema, name=f"uno-jobs {self._name}")
+        connection = await self._open()
         try:
             await check_schema(connection, self._schema)
             gateway = Gateway(connection, self._schema)
@@ -86,6 +88,18 @@ class Line:
             connection.terminate()
             raise
         return gateway
+
+    async def _open(self) -> Connection:
+        opening = asyncio.ensure_future(connect(self._url, self._schema, name=f"uno-jobs {self._name}"))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Cancelled in the middle, asyncpg would leave an open connection to the garbage collector.
+            await asyncio.wait({opening}, timeout=1.0)
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                opening.result().terminate()
+            opening.cancel()
+            raise
 
     def drop(self, error: BaseException) -> None:
         """Give the connection up after an error that makes its state doubtful."""
