@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from tests.queue.callers import calling
 from uno_jobs.errors import DuplicateJob, InvalidArguments, InvalidOption
+from uno_jobs.tasks import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,16 +145,16 @@ async def test_options_are_each_jobs_own_though_a_generator_lets_its_signatures_
     queue: Queue, database: Database, tasks: Tasks
 ) -> None:
     def signatures() -> Iterator[Any]:
-        first = tasks.add.options(queue="first").s(1)
+        first, between = tasks.add.options(queue="first").s(1), tasks.add.s(3)
         address = id(first.options)
         yield first
         del first
-        yield tasks.add.s(3)  # until here the loop that asks for the next one holds the first
+        yield between  # until here the loop that asks for the next one holds the first
         # The next options are made to lie where the first ones lay, if those are gone.
-        others = [tasks.add.options(queue="second").s(2)]
-        while id(others[-1].options) != address and len(others) < 1000:
-            others.append(tasks.add.options(queue="second").s(2))
-        yield others[-1]
+        kept = [{"queue": "second"}]
+        while id(kept[-1]) != address and len(kept) < 10_000:
+            kept.append({"queue": "second"})
+        yield Signature(tasks.add, (2,), options=kept[-1])
 
     handles = await queue.enqueue_many(signatures())
     queues = [
