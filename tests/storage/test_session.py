@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 
 from tests.storage.lab import Lab
+from uno_jobs.errors import ConfigurationError, DatabaseUnavailable
 from uno_jobs.storage.session import connect
+from uno_jobs.storage.urls import hide_password
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,3 +94,19 @@ async def test_a_claim_sees_what_was_committed_since_its_transaction_began(hosti
             assert [job["id"] for job in await other.claim()] == ids[1:]
     finally:
         await lab.close()
+
+
+@pytest.mark.parametrize("password", ["sec/ret", "s@cret", "sec?ret", "sec#ret", "se:c@r/et"])
+async def test_a_password_that_should_have_been_encoded_is_not_shown(password: str) -> None:
+    url = f"postgresql://user:{password}@127.0.0.1:1/db"
+    assert hide_password(url) == "postgresql://user:***@127.0.0.1:1/db"
+    with pytest.raises((ConfigurationError, DatabaseUnavailable)) as raised:
+        await connect(url)
+    assert not any(part in str(raised.value) for part in ("sec", "cret", "ret@", "c@r"))
+    assert raised.value.__cause__ is None or not isinstance(raised.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@127.0.0.1:bad/db", "postgresql://u@127.0.0.1:1/db?sslmode=bogus"])
+async def test_a_url_that_cannot_be_read_is_refused_by_name(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        await connect(url)

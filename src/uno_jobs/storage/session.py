@@ -9,6 +9,7 @@ import asyncpg
 
 from uno_jobs.errors import (
     CodeTooOld,
+    ConfigurationError,
     DatabaseUnavailable,
     SchemaNotInstalled,
     SchemaTooOld,
@@ -134,6 +135,14 @@ def translate_errors(url: str = "the database") -> Generator[None]:
     """Turn what drivers raise when a database cannot be reached into ``DatabaseUnavailable``."""
     try:
         yield
+    except ConfigurationError:
+        raise
+    except (ValueError, asyncpg.ClientConfigurationError):
+        # Without the cause: it quotes the part that it stumbled over, and that may be of the password.
+        raise ConfigurationError(
+            "the database URL cannot be read: write special characters in a user's name or password percent-encoded "
+            "(%2F for /, %3F for ?, %23 for #, %40 for @), and check its port and options"
+        ) from None
     except (
         OSError,
         asyncpg.PostgresConnectionError,

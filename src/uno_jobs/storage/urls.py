@@ -29,5 +29,6 @@ def sqlalchemy_url(url: str, driver: str) -> str:
 
 def hide_password(url: str) -> str:
     """Return a URL that may be shown: a password in it is replaced by ``***``."""
-    url = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+    # To the last @: a password may hold what should have been percent-encoded.
+    url = re.sub(r"(://[^:/@?#]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&](?:ssl)?password=)[^&]*", r"\1***", url)
