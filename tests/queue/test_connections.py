@@ -20,11 +20,13 @@ from tests.queue.callers import ASYNC, AUTOCOMMIT, KINDS, LEVELS, SYNC, calling
 from uno_jobs import Queue, SyncQueue
 from uno_jobs.errors import (
     ConnectionClosed,
+    DatabaseUnavailable,
     DuplicateJob,
     TransactionFailed,
     UnsupportedConnection,
     WrongColour,
 )
+from uno_jobs.storage.connections.failures import translate
 from uno_jobs.storage.urls import sqlalchemy_url
 
 if TYPE_CHECKING:
@@ -149,8 +151,6 @@ async def test_a_connection_that_went_back_to_its_pool_is_named(queue: Queue, da
 
 
 async def test_a_connection_lost_is_named(database: Database, tasks: Tasks) -> None:
-    from uno_jobs.errors import DatabaseUnavailable
-
     for kind in KINDS:
         async with calling(kind, database.url) as caller:
             await caller.begin()
@@ -160,6 +160,11 @@ async def test_a_connection_lost_is_named(database: Database, tasks: Tasks) -> N
                 await caller.enqueue(tasks.add, 1)
             if kind.startswith(("session", "scoped", "connection")):
                 await caller.rollback()
+
+
+def test_a_farewell_between_two_steps_of_the_driver_is_a_lost_connection() -> None:
+    error = asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress")
+    assert isinstance(translate(error, "uno_jobs"), DatabaseUnavailable)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -83,6 +83,9 @@ def _without_state(error: Exception, said: str) -> UnoJobsError | None:
         return ConnectionClosed(f"the session is closed ({said}): enqueue before it is closed")
     if "InterfaceError" in names and ("closed" in said or "released" in said):
         return ConnectionClosed(f"the connection is closed ({said}): enqueue before it is closed or released")
+    if "InternalClientError" in names:
+        # asyncpg's word for a server's farewell that came in between two of its own steps.
+        return DatabaseUnavailable(f"the connection to the database was lost: {said}")
     if isinstance(error, OSError) or "OperationalError" in names or getattr(error, "connection_invalidated", False):
         return DatabaseUnavailable(f"the connection to the database was lost: {said}")
     return None
