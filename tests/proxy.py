@@ -17,6 +17,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lose: dict[str, asyncio.Event] = {}
         self._containing = b""
+        self.silent_after_handshake = False
+        self.silenced = asyncio.Event()
         self.speaking = asyncio.Event()
         self.speaking.set()
 
@@ -71,6 +73,9 @@ class Proxy:
                     name.append(data.split(b"application_name\0", 1)[1].split(b"\0", 1)[0].decode())
                 if name and name[0] in self._lose and not self._lose[name[0]].is_set():
                     asked.set()
+                if self.silent_after_handshake and data[:1] in b"PQ":
+                    self.silenced.set()
+                    continue  # the first statement, and all that follow, are swallowed
                 await self.speaking.wait()
                 writer.write(data)
                 await writer.drain()

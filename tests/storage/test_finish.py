@@ -195,3 +195,22 @@ async def test_progress_is_fenced(lab: Lab) -> None:
     await hand.gateway.set_progress(id_, hand.leases[id_] ^ 1, 0.75, "somebody else's")
     row = await lab.one("SELECT progress, progress_message FROM uno_jobs.job_status")
     assert tuple(row) == (0.25, "a quarter")
+
+
+async def test_a_late_outcome_leaves_the_new_attempts_waiters_cancellation_and_progress_alone(lab: Lab) -> None:
+    (id_,) = await lab.put()
+    late, now = await lab.hand(), await lab.hand()
+    await late.claim()
+    await late.gateway.rescue(late.id, "a test", 3)
+    await now.claim()
+    await lab.eye.execute("INSERT INTO uno_jobs.cancel_requests VALUES ($1, uno_jobs.clock())", id_)
+    await lab.eye.execute(
+        "INSERT INTO uno_jobs.result_waiters VALUES ($1, gen_random_uuid(), uno_jobs.clock() + interval '1 hour')", id_
+    )
+    await now.gateway.set_progress(id_, now.leases[id_], 0.5, "half")
+    side = "SELECT (SELECT count(*) FROM {0}.cancel_requests), (SELECT count(*) FROM {0}.result_waiters), "
+    side = (side + "(SELECT count(*) FROM {0}.progress)").format("uno_jobs")
+    assert await late.succeed([id_]) == {id_: "stale"}
+    assert tuple(await lab.one(side)) == (1, 1, 1)
+    assert await now.succeed([id_]) == {}
+    assert tuple(await lab.one(side)) == (0, 0, 0)

@@ -83,3 +83,37 @@ async def test_a_thread_that_does_not_stop_is_handed_back_as_the_last_thing(data
         assert (job["state"], job["failures"]) == ("ready", 0)
     finally:
         release.set()
+
+
+async def test_a_thread_that_ends_while_hooks_run_is_still_recorded(database: Database) -> None:
+    hook_runs, release = asyncio.Event(), threading.Event()
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @task(runs_in="thread")
+    def late() -> str:
+        loop.call_soon_threadsafe(started.set)
+        release.wait(60)
+        return "in the end"
+
+    @task
+    async def hooked() -> None: ...
+
+    @hooked.on_success
+    async def slowly(job, result) -> None:
+        await started.wait()
+        hook_runs.set()
+        release.set()
+        await asyncio.sleep(0.5)  # the rest of the shutdown waits for this hook
+
+    (id_,) = await database.put(late)
+    async with running(database.url, grace=0.1) as worker:
+        await asyncio.wait_for(started.wait(), 20)
+        started.clear()
+        (other,) = await database.put(hooked)
+        await database.wait_for(other, "succeeded")
+        worker.drain()
+        loop.call_later(1.5, started.set)  # after the grace: what runs has been told to stop
+    assert hook_runs.is_set()
+    job = await database.job(id_)
+    assert (job["state"], job["result"]) == ("succeeded", '"in the end"')

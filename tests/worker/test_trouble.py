@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import asyncpg
 
@@ -12,6 +13,7 @@ from tests.worker.conftest import Database, running
 from uno_jobs.outcomes import Succeeded
 from uno_jobs.storage.gateway import Gateway
 from uno_jobs.tasks import task
+from uno_jobs.worker.line import Line
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -106,7 +108,7 @@ async def test_after_a_restart_of_the_server_the_worker_goes_on_under_a_new_id(d
     async with running(database.url) as worker:
         await asyncio.wait_for(started.wait(), 20)
         before = worker.identity.id
-        worker.identity._server = ("another server",)
+        worker.identity._server = "another server"
         await database.connection.execute(KILL)
         await database.wait_until(
             "SELECT EXISTS (SELECT FROM uno_jobs.live_jobs WHERE state = 'running' AND worker_id <> $1)", before
@@ -143,7 +145,7 @@ async def test_a_renewal_that_breaks_off_is_made_good_by_the_next(
             return await held(gateway, of)
 
         monkeypatch.setattr(Gateway, "held", break_once)
-        worker.identity._server = ("another server",)
+        worker.identity._server = "another server"
         await database.connection.execute(KILL)
         await database.wait_until(
             "SELECT EXISTS (SELECT FROM uno_jobs.live_jobs WHERE state = 'running' AND worker_id <> $1)", before
@@ -228,3 +230,74 @@ async def test_one_outcome_that_the_database_refuses_does_not_hold_up_the_batch(
     states = [(await database.job(id_))["state"] for id_ in ids]
     assert states == ["succeeded"] * 17 + ["failed"] + ["succeeded"] * 12
     assert "ResultNotStorable" in (await database.job(ids[17]))["error_type"]
+
+
+async def test_what_a_rescue_missed_is_found(database: Database) -> None:
+    @task
+    async def noted(number: int) -> int:
+        return number
+
+    ids = [id_ for number in range(2) for id_ in await database.put(noted, number)]
+    dead, lease = uuid4(), 7
+    gateway = Gateway(database.connection, "uno_jobs")
+    await gateway.register(dead, dead, None, 1, "elsewhere", 1, 10, ["default"], "[]")
+    await gateway.claim(dead, lease, 10, ["default"], [10], [0] * 10, ["noted@1.0"])
+    blocker = await asyncpg.connect(database.url)
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM uno_jobs.live_jobs WHERE id = $1 FOR UPDATE", ids[0])
+        assert await gateway.rescue(dead, "a test", 3) == {ids[1]}
+    await gateway.worker_state(dead, "dead", "a test")
+    assert dead not in {row[0] for row in await gateway.observe([])}
+    await blocker.close()
+    async with running(database.url):
+        for id_ in ids:
+            await database.wait_for(id_, "succeeded")
+    attempts = [[one["outcome"] for one in await database.attempts(id_)] for id_ in ids]
+    assert attempts == [["lost", "succeeded"]] * 2
+
+
+async def test_what_a_stopped_worker_left_is_handed_back(database: Database) -> None:
+    @task
+    async def noted() -> None: ...
+
+    (id_,) = await database.put(noted)
+    gone = uuid4()
+    gateway = Gateway(database.connection, "uno_jobs")
+    await gateway.register(gone, gone, None, 1, "elsewhere", 1, 10, ["default"], "[]")
+    await gateway.claim(gone, 7, 10, ["default"], [10], [0] * 10, ["noted@1.0"])
+    await gateway.worker_state(gone, "stopped")
+    async with running(database.url):
+        await database.wait_for(id_, "succeeded")
+    assert [one["outcome"] for one in await database.attempts(id_)] == ["handed_back", "succeeded"]
+
+
+async def test_a_worker_that_was_taken_for_dead_goes_on_as_another(database: Database) -> None:
+    @task
+    async def noop() -> None: ...
+
+    async with running(database.url) as worker:
+        before = worker.identity.id
+        await database.connection.execute("SELECT uno_jobs.worker_state($1, 'dead', 'a test')", before)
+        await database.wait_until("SELECT EXISTS (SELECT FROM uno_jobs.workers WHERE state = 'running')")
+        async with asyncio.timeout(20):
+            while worker.identity.id == before:
+                await asyncio.sleep(0.005)
+        (id_,) = await database.put(noop)
+        await database.wait_for(id_, "succeeded")
+    (attempt,) = await database.attempts(id_)
+    assert attempt["worker_id"] == worker.identity.id != before
+
+
+async def test_a_network_that_falls_silent_after_the_handshake_is_given_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uno_jobs.worker.line.CALL_TIMEOUT", 0.3)
+    async with Proxy(database.url) as proxy:
+        line = Line(proxy.url, "uno_jobs", "test")
+        proxy.silent_after_handshake = True
+        waiting = asyncio.create_task(line.get())
+        await asyncio.wait_for(proxy.silenced.wait(), 20)
+        proxy.silent_after_handshake = False
+        gateway = await asyncio.wait_for(waiting, 20)  # on another connection
+        assert await gateway.channel() == "uno_jobs_uno_jobs"
+        await line.close()

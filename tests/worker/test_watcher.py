@@ -30,7 +30,7 @@ def beats(
     for second in range(int(seconds) + 1):
         beat = 100 + second if moving else 0
         asked = worker in watcher.suspects()
-        if watcher.observe(connection, [(worker, beat, holds, locked if asked else None)]):
+        if watcher.observe(connection, [(worker, beat, holds, locked if asked else None)], clock.now):
             return second
         clock.now += 1
     return None
@@ -70,6 +70,16 @@ def test_what_was_seen_on_an_earlier_connection_does_not_count() -> None:
     clock, worker = Clock(), uuid4()
     watcher = Watcher(clock)
     assert beats(watcher, clock, worker, 14, moving=False, locked=True) is None
-    assert watcher.observe(2, [(worker, 0, True, False)]) == {}
+    assert watcher.observe(2, [(worker, 0, True, False)], clock.now) == {}
     clock.now += 3
-    assert watcher.observe(2, [(worker, 0, True, False)]) == {}
+    assert watcher.observe(2, [(worker, 0, True, False)], clock.now) == {}
+
+
+def test_an_observer_that_stood_still_does_not_judge_an_old_reply_by_a_new_time() -> None:
+    clock, worker = Clock(), uuid4()
+    watcher = Watcher(clock)
+    assert watcher.observe(1, [(worker, 7, True, None)], clock.now) == {}
+    clock.now += 0.4
+    asked = clock.now
+    clock.now += 16  # a task held the event loop while the reply lay in the socket
+    assert watcher.observe(1, [(worker, 7, True, None)], asked) == {}

@@ -128,6 +128,10 @@ class Gateway:
         """Take or renew the lease of a chore."""
         return (await self._rows("SELECT {}.take_chore($1, $2, $3)", chore, worker, seconds))[0][0]
 
+    async def strays(self) -> list[asyncpg.Record]:
+        """Return (worker_id, state, cause) of workers that are over, or unknown, and still have running jobs."""
+        return await self._rows("SELECT * FROM {}.strays()")
+
     async def sweep(self) -> None:
         """Remove what processes that died left behind in the side tables."""
         await self._rows("SELECT {}.sweep()")

@@ -64,7 +64,12 @@ TROUBLE: Final[tuple[type[BaseException], ...]] = (
 
 
 async def connect(
-    url: str, schema: str = DEFAULT_SCHEMA, *, name: str = "uno-jobs", timeout: float = 10.0
+    url: str,
+    schema: str = DEFAULT_SCHEMA,
+    *,
+    name: str = "uno-jobs",
+    timeout: float = 10.0,
+    patience: float | None = None,
 ) -> Connection:
     """Open a connection.
 
@@ -73,6 +78,7 @@ async def connect(
         schema: The schema of uno-jobs.
         name: Shown as application_name in pg_stat_activity.
         timeout: Seconds to connect.
+        patience: Seconds after which any statement is given up; None: never.
 
     Raises:
         DatabaseUnavailable: It cannot be reached, or refuses.
@@ -84,7 +90,9 @@ async def connect(
         "search_path": f"{quote_schema(schema)}, pg_temp",
     }
     with translate_errors(hide_password(url)):
-        return await asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings)
+        return await asyncpg.connect(
+            plain_url(url), timeout=timeout, command_timeout=patience, server_settings=settings
+        )
 
 
 async def check_schema(connection: Any, schema: str = DEFAULT_SCHEMA) -> None:

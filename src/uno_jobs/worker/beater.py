@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from uno_jobs.worker.line import LINE_TROUBLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from uno_jobs.worker.identity import Identity
     from uno_jobs.worker.line import Line
 
@@ -17,9 +19,10 @@ EVERY: Final = 1.0
 class Beater:
     """Says every second that the worker lives. A task that blocks the event loop stops it too."""
 
-    def __init__(self, line: Line, identity: Identity) -> None:
+    def __init__(self, line: Line, identity: Identity, in_doubt: Callable[[], None]) -> None:
         self._line = line
         self._identity = identity
+        self._in_doubt = in_doubt
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -31,7 +34,11 @@ class Beater:
         while not self._stop.is_set():
             gateway = await self._line.get()
             try:
-                await gateway.beat([self._identity.id])
+                me = self._identity.id
+                if me in await gateway.beat([me]):
+                    # Taken for dead, since we stood still: our jobs are in other hands, and we go on as somebody else.
+                    await self._identity.renew(gateway, me)
+                    self._in_doubt()
             except LINE_TROUBLE as error:
                 self._line.drop(error)
                 continue

@@ -13,6 +13,7 @@ from uno_jobs.worker.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from uno_jobs.storage.gateway import Gateway
     from uno_jobs.worker.identity import Identity
@@ -25,6 +26,7 @@ BATCH: Final = 1_000
 LEASE: Final = 5.0
 FULL_EVERY: Final = 60.0
 SWEEP_EVERY: Final = 60.0
+STRAYS_EVERY: Final = 5.0
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,6 +42,7 @@ class Chores:
         self._floor = _START
         self._full_due = 0.0
         self._sweep_due = 0.0
+        self._strays_due = 0.0
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -71,22 +74,39 @@ class Chores:
         wait = await self._promote(gateway)
         while await gateway.expire(BATCH) == BATCH:
             pass
+        if time.monotonic() >= self._strays_due:
+            await self._gather_strays(gateway)
+            self._strays_due = time.monotonic() + STRAYS_EVERY
         if time.monotonic() >= self._sweep_due:
             await gateway.sweep()
             self._sweep_due = time.monotonic() + SWEEP_EVERY
         return wait
 
     async def _watch(self, gateway: Gateway) -> None:
+        asked = time.monotonic()
         rows = await gateway.observe(self._watcher.suspects())
         others = [row for row in rows if row[0] != self._identity.id]
-        for worker, cause in self._watcher.observe(self._line.connects, others).items():
+        for worker, cause in self._watcher.observe(self._line.connects, others, asked).items():
+            # First its jobs: once it is called dead nobody watches it, and what was missed is left to the strays.
+            await self._rescue(gateway, worker, cause)
             if await gateway.worker_state(worker, "dead", cause):
                 logger.warning("a worker is dead", extra={"dead_worker": str(worker), "cause": cause})
-            rescued = await gateway.rescue(worker, cause, self._max_lost)
-            if rescued:
-                logger.warning(
-                    "rescued jobs of a dead worker", extra={"dead_worker": str(worker), "jobs": len(rescued)}
+
+    async def _gather_strays(self, gateway: Gateway) -> None:
+        for worker, state, cause in await gateway.strays():
+            if state == "stopped":
+                held = await gateway.held(worker)
+                await gateway.hand_back(
+                    worker, [row[0] for row in held], [row[1] for row in held], "its worker stopped"
                 )
+            else:
+                await self._rescue(gateway, worker, cause or "its worker is unknown")
+
+    async def _rescue(self, gateway: Gateway, worker: UUID, cause: str) -> None:
+        rescued = await gateway.rescue(worker, cause, self._max_lost)
+        if rescued:
+            extra = {"dead_worker": str(worker), "jobs": len(rescued)}
+            logger.warning("rescued jobs of a dead worker", extra=extra)
 
     async def _promote(self, gateway: Gateway) -> float:
         # The floor spares the walk over what was promoted and is not yet vacuumed; a full scan finds what is behind it.

@@ -44,16 +44,14 @@ class Identity:
         self._holdings = holdings
         self._registry = registry
         self._announce = announce
-        self._server: tuple[Any, ...] | None = None
+        self._server: Any = None
         self._in_doubt: list[uuid.UUID] = []
         self._lock = asyncio.Lock()
 
     async def on_connect(self, gateway: Gateway) -> None:
         """Register when this is the first connection; renew the id when it leads to a server not seen before."""
-        row = await gateway.connection.fetchrow(
-            "SELECT pg_postmaster_start_time(), inet_server_addr()::text, inet_server_port()"
-        )
-        server = tuple(row)
+        # Its start, not its address: one server may be reached by several.
+        server = await gateway.connection.fetchval("SELECT pg_postmaster_start_time()")
         async with self._lock:
             if server == self._server:
                 return
@@ -61,8 +59,14 @@ class Identity:
                 await self._register(gateway, self.id)
                 self._announce({"event": "registered", "worker_id": str(self.id)})
             else:
-                await self._renew(gateway)
+                await self._renew(gateway, "the server was restarted")
             self._server = server
+
+    async def renew(self, gateway: Gateway, me: uuid.UUID) -> None:
+        """Go on under a new id, unless ``me`` is no longer the present one."""
+        async with self._lock:
+            if self.id == me:
+                await self._renew(gateway, "it was taken for dead")
 
     async def _register(self, gateway: Gateway, worker: uuid.UUID) -> None:
         config = self._config
@@ -78,7 +82,7 @@ class Identity:
             json.dumps(describe(self._registry)),
         )
 
-    async def _renew(self, gateway: Gateway) -> None:
+    async def _renew(self, gateway: Gateway, why: str) -> None:
         # A renewal may break off, and its commit may have happened all the same: the next one takes over from both.
         old, new = self.id, uuid.uuid4()
         predecessors = [old, *self._in_doubt]
@@ -93,12 +97,13 @@ class Identity:
                 rest = await gateway.held(predecessor)
                 reason = "the reply to its claim was lost"
                 await gateway.hand_back(predecessor, [row[0] for row in rest], [row[1] for row in rest], reason)
-                await gateway.worker_state(predecessor, "stopped", f"the server was restarted; goes on as {new}")
+                await gateway.worker_state(predecessor, "stopped", f"{why}; goes on as {new}")
                 handed_back += len(rest)
         self.id = new
         self._in_doubt.clear()
         logger.warning(
-            "the server was restarted or failed over; going on under a new id",
+            "going on under a new id: %s",
+            why,
             extra={"worker_id": str(new), "previous": str(old), "kept": kept, "handed_back": handed_back},
         )
         self._announce({"event": "registered", "worker_id": str(new), "previous": str(old)})

@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import DatabaseUnavailable
-from uno_jobs.storage.gateway import Gateway
+from uno_jobs.storage.gateway import CALL_TIMEOUT, Gateway
 from uno_jobs.storage.session import TROUBLE, check_schema, connect
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ class Line:
         return gateway
 
     async def _open(self) -> Connection:
-        opening = asyncio.ensure_future(connect(self._url, self._schema, name=f"uno-jobs {self._name}"))
+        opening = asyncio.ensure_future(
+            connect(self._url, self._schema, name=f"uno-jobs {self._name}", patience=CALL_TIMEOUT)
+        )
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:

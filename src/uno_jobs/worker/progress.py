@@ -22,6 +22,8 @@ class ProgressWriter:
         self._loop = asyncio.get_running_loop()
         self._latest: dict[UUID, tuple[int, float, str]] = {}
         self._flushed: asyncio.Future[None] = self._loop.create_future()
+        self._writing: dict[UUID, tuple[int, float, str]] = {}
+        self._written = self._flushed
         self._news = asyncio.Event()
         self._stopping = False
 
@@ -33,7 +35,9 @@ class ProgressWriter:
 
     async def flush_progress(self, job: Job) -> None:
         """Return when all that was reported so far is in the database."""
-        if job.id in self._latest or self._news.is_set():
+        if job.id in self._writing:
+            await asyncio.shield(self._written)
+        if job.id in self._latest:
             self._news.set()
             await asyncio.shield(self._flushed)
 
@@ -49,6 +53,7 @@ class ProgressWriter:
             self._news.clear()
             batch, self._latest = self._latest, {}
             waiters, self._flushed = self._flushed, self._loop.create_future()
+            self._writing, self._written = batch, waiters
             while batch:
                 async with self._line.turn:
                     gateway = await self._line.get()

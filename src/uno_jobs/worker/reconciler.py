@@ -70,16 +70,17 @@ class Reconciler:
         async with self._gate, self._line.turn:
             gateway = await self._line.get()
             before = set(self._holdings.running)
+            me = self._identity.id
             try:
-                rows = await gateway.held(self._identity.id)
+                rows = await gateway.held(me)
                 lost = [row for row in rows if not self._holdings.knows(row[0], row[1])]
                 # What was sent while we asked is known no more, and its row is gone: look again before giving it up.
                 if lost:
-                    rows_now = {(row[0], row[1]) for row in await gateway.held(self._identity.id)}
+                    rows_now = {(row[0], row[1]) for row in await gateway.held(me)}
                     lost = [row for row in lost if (row[0], row[1]) in rows_now]
                 if lost:
                     given = await gateway.hand_back(
-                        self._identity.id,
+                        me,
                         [row[0] for row in lost],
                         [row[1] for row in lost],
                         "the reply to its claim was lost",
@@ -89,6 +90,9 @@ class Reconciler:
                 self._line.drop(error)
                 self._asked.set()
                 return
+        if me != self._identity.id:
+            self._asked.set()  # what was read is of an id that was given up meanwhile
+            return
         granted = {(row[0], row[1]) for row in rows}
         for key, holding in list(self._holdings.running.items()):
             if key in before and key not in granted:

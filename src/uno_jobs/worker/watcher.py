@@ -45,12 +45,13 @@ class Watcher:
         now = self._clock()
         return [worker for worker, seen in self._seen.items() if now - seen.since >= WITHOUT_LOCK]
 
-    def observe(self, connection: int, rows: Iterable[Any]) -> dict[UUID, str]:
+    def observe(self, connection: int, rows: Iterable[Any], asked: float) -> dict[UUID, str]:
         """Take in (id, beat, holds_lock, locked) of all living workers; returns the dead, each with its cause.
 
         Args:
             connection: Which connection they were read on; another than before means that nothing earlier counts.
             rows: What was read.
+            asked: When it was asked for, by the same clock: this process may have stood still since.
         """
         now = self._clock()
         if connection != self._connection:
@@ -66,8 +67,8 @@ class Watcher:
             if seen is None or seen.beat != beat:
                 self._seen[worker] = _Seen(beat, now)
                 continue
-            silent = now - seen.since
-            if now - self._since < SETTLE:
+            silent = asked - seen.since
+            if asked - self._since < SETTLE:
                 continue
             if holds_lock and locked is False and silent >= WITHOUT_LOCK:
                 dead[worker] = "its supervisor is gone (no beat, no lock)"

@@ -94,7 +94,7 @@ class Worker:
         self.chores = Chores(side, self.identity, config.max_lost, self.claimer.wake)
         self._parts: list[Part] = [self.listener, self.reconciler, self.chores, self.completer, self.progress]
         if not config.supervisor_id:
-            self._parts.append(Beater(self._line("beat"), self.identity))
+            self._parts.append(Beater(self._line("beat"), self.identity, self._reconcile))
         self._hooks: set[asyncio.Task[None]] = set()
         self._drain = asyncio.Event()
         self._abort = asyncio.Event()
@@ -143,15 +143,15 @@ class Worker:
         await self._quietly(self._set_state("draining"))
         await _until(claiming, self._abort, max(1.0, self.config.grace / 5))
         await self._finish_running(end - CLEAN_UP)
-        self.completer.stop()
-        self.progress.stop()
-        for part in self._parts:
-            part.stop()
-        # Everything is in the database before the process goes; if that is away, what is left is rescued later.
-        await asyncio.wait(parts, timeout=max(CLEAN_UP, 0.0 if self._abort.is_set() else end - now()))
+        # Everything is in the database before the process goes; if that is away, what is left is rescued later. The
+        # completer stays to the last: a thread may still end while hooks run.
+        await self._send_all(end if not self._abort.is_set() else now() + CLEAN_UP)
         if self._hooks:
             await asyncio.wait(self._hooks, timeout=CLEAN_UP)
-        await self._hand_back_threads()
+        for part in self._parts:
+            part.stop()
+        await asyncio.wait(parts, timeout=CLEAN_UP)
+        await self._hand_back_rest()
         await self._quietly(self._set_state("stopped"))
         self._announce({"event": "stopped"})
         logger.info("worker stopped", extra={"worker_id": str(self.identity.id)})
@@ -174,9 +174,22 @@ class Worker:
             logger.warning("handing back jobs that did not end in time", extra={"jobs": len(runners)})
             await asyncio.wait(runners, timeout=CLEAN_UP / 2)
 
-    async def _hand_back_threads(self) -> None:
-        """What would not stop is handed back last: until then nobody else may run it."""
-        left = list(self.holdings.running.values())
+    async def _send_all(self, deadline: float) -> None:
+        """Wait until every outcome is durable, but not longer than until then."""
+        while self.holdings.unsent and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            self.holdings.changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self.holdings.changed.wait()
+            except TimeoutError:
+                return
+
+    async def _hand_back_rest(self) -> None:
+        """Threads that would not stop, and outcomes that could not be sent, are handed back as the last thing.
+
+        Until then nobody else may run the jobs. What was recorded after all is protected by its lease.
+        """
+        left = [*self.holdings.running.values(), *self.holdings.unsent.values()]
         for holding in left:
             holding.disowned = True
         if left:

@@ -22,6 +22,7 @@ DECLARE
     v_now timestamptz := uno_jobs.clock();
     v_recorded integer := 0;
     v_settled integer := 0;
+    v_done uuid[];
     v_final uuid[];
 BEGIN
     IF cardinality(p_ids) > 0 THEN
@@ -37,16 +38,19 @@ BEGIN
         ), tried AS (
             INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome)
             SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded' FROM ended e
+        ), recorded AS (
+            INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result)
+            SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb FROM ended e
+            RETURNING o.id
         )
-        INSERT INTO uno_jobs.outcomes (id, finished_at, started_at, state, attempt, failures, lost, result)
-        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb FROM ended e;
-        GET DIAGNOSTICS v_recorded = ROW_COUNT;
+        SELECT count(*), array_agg(r.id) INTO v_recorded, v_done FROM recorded r;
     END IF;
     IF jsonb_array_length(p_others) > 0 THEN
         SELECT count(*), array_agg(s.id) FILTER (WHERE s.state IN ('failed', 'cancelled')) INTO v_settled, v_final
         FROM uno_jobs.settle(p_worker, p_others) s;
     END IF;
-    PERFORM uno_jobs.tidy_finished(p_ids || v_final);
+    -- Only what was recorded: a job that is in other hands keeps its waiters and its cancellation.
+    PERFORM uno_jobs.tidy_finished(v_done || v_final);
 
     IF v_recorded + v_settled < coalesce(cardinality(p_ids), 0) + coalesce(jsonb_array_length(p_others), 0) THEN
         RETURN QUERY

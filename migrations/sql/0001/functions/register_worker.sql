@@ -27,7 +27,9 @@ BEGIN
         (id, supervisor_id, lock_key, started_at, beat_at, pid, concurrency, revision, hostname, state, queues, known)
     SELECT p_id, p_supervisor, p_lock_key, v_now, v_now, p_pid, p_concurrency, p_revision, p_hostname, 'running', p_queues,
            ARRAY(SELECT (t.task || '@') || t.version
-                 FROM jsonb_to_recordset(p_tasks) AS t (task text, version text) ORDER BY 1);
+                 FROM jsonb_to_recordset(p_tasks) AS t (task text, version text) ORDER BY 1)
+    -- Sent again, since the reply was lost.
+    ON CONFLICT (id) DO NOTHING;
 END $$;
 COMMENT ON FUNCTION uno_jobs.register_worker(uuid, uuid, bigint, integer, text, integer, integer, text[], jsonb) IS
     'Make a worker known, with what it can run.';

@@ -15,7 +15,7 @@ BEGIN
     IF v_running = 0 THEN
         RETURN;
     END IF;
-    UPDATE uno_jobs.workers w SET lost_jobs = coalesce(w.lost_jobs, v_running) WHERE w.id = p_worker
+    UPDATE uno_jobs.workers w SET lost_jobs = greatest(w.lost_jobs, v_running) WHERE w.id = p_worker
     RETURNING w.lost_jobs INTO v_running;
     SELECT jsonb_agg(jsonb_build_object(
         'id', s.id, 'lease', s.lease, 'outcome', 'lost', 'error_type', 'WorkerLost', 'error', p_cause,
