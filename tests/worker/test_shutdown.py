@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from tests.worker.conftest import Database, running
 from uno_jobs.tasks import task
+from uno_jobs.worker.config import WorkerConfig
+from uno_jobs.worker.worker import Worker
 
 
 async def test_draining_lets_running_jobs_finish_and_claims_no_more(database: Database) -> None:
@@ -65,6 +69,25 @@ async def test_a_second_signal_hands_back_at_once(database: Database) -> None:
     assert (await database.job(id_))["state"] == "ready"
 
 
+async def test_a_worker_that_is_cancelled_hands_back_what_it_runs(database: Database) -> None:
+    started = asyncio.Event()
+
+    @task
+    async def endless() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    (id_,) = await database.put(endless)
+    run = asyncio.create_task(Worker(WorkerConfig(url=database.url)).run())
+    await asyncio.wait_for(started.wait(), 20)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(run, 20)
+    job = await database.job(id_)
+    assert (job["state"], job["failures"]) == ("ready", 0)
+    assert await database.connection.fetchval("SELECT state FROM uno_jobs.workers") == "stopped"
+
+
 async def test_a_thread_that_does_not_stop_is_handed_back_as_the_last_thing(database: Database) -> None:
     started, release = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -104,7 +127,8 @@ async def test_a_thread_that_ends_while_hooks_run_is_still_recorded(database: Da
         await started.wait()
         hook_runs.set()
         release.set()
-        await asyncio.sleep(0.5)  # the rest of the shutdown waits for this hook
+        while worker.holdings.running:  # the rest of the shutdown waits for this hook
+            await asyncio.sleep(0.005)
 
     (id_,) = await database.put(late)
     async with running(database.url, grace=0.1) as worker:

@@ -110,6 +110,8 @@ class Worker:
     async def run(self) -> None:
         """Run until drained, or, with ``until_empty``, until there is nothing left to do.
 
+        Cancelled, it hands back what it runs and stops at once.
+
         Raises:
             SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: This database is not for this code.
         """
@@ -127,6 +129,12 @@ class Worker:
             done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
             _raise_first(done)
             await self._shut_down(claiming, tasks)
+        except asyncio.CancelledError:
+            # Whoever gives up on a worker must not leave its jobs running under a name that nobody beats for.
+            self.drain()
+            self.drain()
+            await self._shut_down(claiming, tasks)
+            raise
         finally:
             for task in everything:
                 task.cancel()
