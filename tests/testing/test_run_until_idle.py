@@ -125,6 +125,23 @@ async def test_it_gives_up_in_time(queue: Queue) -> None:
         await run_until_idle(queue, scheduled=True, timeout=0.5)
 
 
+async def test_a_job_that_hangs_is_handed_back_when_the_time_is_up(queue: Queue) -> None:
+    hang = True
+
+    @task
+    async def hangs() -> str:
+        if hang:
+            await asyncio.Event().wait()
+        return "now"
+
+    handle = await queue.enqueue(hangs)
+    with pytest.raises(TimeoutError, match="'hangs': 1"):
+        await run_until_idle(queue, timeout=1)
+    assert (await handle.status()).state == "ready"
+    hang = False
+    assert await run_until_idle(queue) == {"succeeded": 1}
+
+
 async def test_on_engines_and_the_default_queue(
     database_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
