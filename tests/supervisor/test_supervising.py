@@ -66,6 +66,13 @@ async def test_what_a_dead_worker_had_started_dies_with_it(supervise: Any) -> No
     await supervised.stop()
 
 
+async def test_what_a_worker_had_started_ends_with_it_also_when_it_ends_well(supervise: Any) -> None:
+    supervised = await supervise("child")
+    ((child,),) = await supervised.wait_noted("child")
+    assert await supervised.stop() == 0
+    await until(lambda: not is_alive(int(child)))
+
+
 async def test_workers_that_refuse_are_not_started_again(supervise: Any) -> None:
     supervised = await supervise("exit=3", processes=2)
     assert await supervised.end() == 3

@@ -73,11 +73,10 @@ class Children:
         for pid in list(self._children):
             if (status := _peek(pid)) is None:
                 continue
-            if status != 0:
-                # What a dead worker started must not go on with a job that others will run now. Its id is not free
-                # for anybody else before it is reaped.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, signal.SIGKILL)
+            # What a worker started must not go on with a job that others will run now, also when it handed that back
+            # and ended well. Its id is not free for anybody else before it is reaped.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
             self._end(pid, status if sys.platform == "darwin" else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         while os.getpid() == 1:
             try:
