@@ -11,6 +11,7 @@ import pytest
 
 from uno_jobs import Queue
 from uno_jobs.errors import (
+    ConfigurationError,
     EnqueueError,
     InvalidArguments,
     InvalidOption,
@@ -153,3 +154,13 @@ async def test_a_delay_of_nothing_is_none(queue: Queue, database: Database, task
 def test_every_error_is_one_of_ours() -> None:
     for cls in (InvalidArguments, InvalidOption, NotSerializable, PayloadTooLarge):
         assert issubclass(cls, EnqueueError)
+
+
+async def test_a_database_that_is_named_does_not_fail_for_an_unrelated_variable(
+    database: Database, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://elsewhere/app")
+    async with Queue(database.url) as queue:
+        assert not (await queue.enqueue(tasks.add, [1])).is_duplicate
+    with pytest.raises(ConfigurationError, match="DATABASE_URL"):
+        Queue()

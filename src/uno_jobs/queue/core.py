@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
@@ -12,7 +13,7 @@ from uno_jobs.queue.options import join
 from uno_jobs.queue.recorded import RecordedTask, look_up
 from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests
 from uno_jobs.queue.status import JobStatus, read_status
-from uno_jobs.settings import load_settings
+from uno_jobs.settings import FALLBACK, load_settings
 from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.schema import quote_schema
 from uno_jobs.storage.urls import plain_url
@@ -81,7 +82,9 @@ class QueueCore:
         Raises:
             ConfigurationError: There is no URL, or it or the schema's name will not do.
         """
-        settings = load_settings()
+        # A database that is named here is not to fail for what DATABASE_URL, which other programs use, says.
+        elsewhere = {name: value for name, value in os.environ.items() if database is None or name != FALLBACK}
+        settings = load_settings(environment=elsewhere)
         self.database: Database = settings.database() if database is None else database
         self.schema = settings.schema if schema is None else schema
         self.notify = settings.notify if notify is None else notify
