@@ -102,7 +102,7 @@ class Settings:
     log_format: Literal["auto", "human", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     pooled: bool = False
-    """Whether the database is reached through a transaction pooler."""
+    """Whether to do without the advisory lock, which a pooler would keep. The rest does not work behind one yet."""
     notify: bool = True
     """Whether an enqueue wakes workers by NOTIFY; false for two-phase commit."""
     sources: dict[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)

@@ -34,7 +34,12 @@ PollInterval = Annotated[
 MaxLost = Annotated[
     int | None, typer.Option("--max-lost", help="A job that alone kills its process so often fails.  [3]")
 ]
-Pooled = Annotated[bool | None, typer.Option("--pooled", help="The database is reached through a transaction pooler.")]
+Pooled = Annotated[
+    bool | None,
+    typer.Option(
+        "--pooled", help="Take no advisory lock. Transaction poolers are not supported yet: connect directly."
+    ),
+]
 LogFormat = Annotated[
     str | None, typer.Option("--log-format", help="human, json, or auto: human on a terminal.  [auto]")
 ]

@@ -58,7 +58,7 @@ class SupervisorConfig:
     worker: WorkerConfig
     processes: int = 1
     pooled: bool = False
-    """Behind a transaction pooler: no advisory lock is taken, since it would stay with a pooled backend."""
+    """No advisory lock is taken, since it would stay with a pooled backend; the rest needs a direct connection yet."""
     watch: tuple[str, ...] = field(default=())
     """Folders whose changes restart the workers (for development)."""
 
