@@ -59,6 +59,22 @@ _RULES = {
         WHERE NOT EXISTS (SELECT FROM uno_jobs.jobs j WHERE j.id = a.job_id)""",
 }
 
+# A retry by hand begins to count anew, after an end that its attempts show.
+_RETRIED_BY_HAND = {
+    "each start of an unfinished job but the present one has ended": """
+        SELECT l.id FROM uno_jobs.live_jobs l
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS starts, count(*) FILTER (WHERE a.outcome = 'retried') AS failures,
+                   count(*) FILTER (WHERE a.outcome = 'lost') AS losses,
+                   count(*) FILTER (WHERE a.outcome = 'succeeded') AS ends
+            FROM uno_jobs.attempts a WHERE a.job_id = l.id) a ON true
+        WHERE l.attempt <> a.starts + (l.state = 'running')::integer
+           OR l.failures > a.failures OR l.lost > a.losses OR a.ends > 0""",
+    "each start of a finished job has ended, and the last one in its outcome": _RULES[
+        "each start of a finished job has ended, and the last one in its outcome"
+    ].replace("o.failures <> a.failures", "o.failures > a.failures"),
+}
+
 _SIDES = {
     f"{table} is about unfinished jobs": f"""
         SELECT s.job_id FROM uno_jobs.{table} s JOIN uno_jobs.outcomes o ON o.id = s.job_id"""
@@ -67,7 +83,11 @@ _SIDES = {
 
 
 async def broken(
-    connection: asyncpg.Connection[Any], schema: str = DEFAULT_SCHEMA, *, side_tables: bool = True
+    connection: asyncpg.Connection[Any],
+    schema: str = DEFAULT_SCHEMA,
+    *,
+    side_tables: bool = True,
+    retried_by_hand: bool = False,
 ) -> dict[str, list[Any]]:
     """Return the rules that do not hold, each with the first jobs for which it does not.
 
@@ -76,8 +96,9 @@ async def broken(
         schema: The schema of uno-jobs.
         side_tables: Also look into the tables that are tidied when a job ends. A request that was committed while the
             job ended may stay there for good, so where such races are run this is to be false.
+        retried_by_hand: Finished jobs were retried, so that their failures count anew.
     """
-    rules = _RULES | _SIDES if side_tables else _RULES
+    rules = _RULES | (_SIDES if side_tables else {}) | (_RETRIED_BY_HAND if retried_by_hand else {})
     found = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         for rule, query in rules.items():
@@ -87,7 +108,13 @@ async def broken(
     return found
 
 
-async def check(connection: asyncpg.Connection[Any], schema: str = DEFAULT_SCHEMA, *, side_tables: bool = True) -> None:
+async def check(
+    connection: asyncpg.Connection[Any],
+    schema: str = DEFAULT_SCHEMA,
+    *,
+    side_tables: bool = True,
+    retried_by_hand: bool = False,
+) -> None:
     """Raise an AssertionError that names each rule that does not hold; the arguments are those of ``broken``."""
-    found = await broken(connection, schema, side_tables=side_tables)
+    found = await broken(connection, schema, side_tables=side_tables, retried_by_hand=retried_by_hand)
     assert not found, f"broken invariants: {found}"

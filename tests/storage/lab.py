@@ -192,6 +192,22 @@ class Lab:
             "INSERT INTO uno_jobs.cancel_requests (job_id, requested_at, reason) VALUES ($1, now(), $2)", id_, reason
         )
 
+    async def cancel(self, id_: UUID, reason: str | None = None, *, notify: bool = True, on: Any = None) -> str:
+        return await (on or self.eye).fetchval(
+            f"SELECT {quote_schema(self.schema)}.cancel($1, $2, $3)", id_, reason, notify
+        )
+
+    async def retry(self, id_: UUID, *, notify: bool = True, on: Any = None) -> None:
+        await (on or self.eye).execute(f"SELECT {quote_schema(self.schema)}.retry($1, $2)", id_, notify)
+
+    async def apply_cancellations(self, limit: int = 100) -> int:
+        return await self.eye.fetchval(f"SELECT {quote_schema(self.schema)}.apply_cancellations($1)", limit)
+
+    async def requests(self) -> dict[UUID, str | None]:
+        """Return the requests to cancel, and their reasons."""
+        rows = await self.eye.fetch(f"SELECT job_id, reason FROM {quote_schema(self.schema)}.cancel_requests")
+        return dict(rows)
+
     async def blocked(self, session: Any) -> None:
         """Return when a session waits for a lock."""
         await self.until(

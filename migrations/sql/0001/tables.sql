@@ -91,10 +91,10 @@ COMMENT ON COLUMN uno_jobs.live_jobs.expires_at IS 'Cancelled if it has not star
 COMMENT ON COLUMN uno_jobs.live_jobs.worker_id IS 'The incarnation of the worker that runs it. Null unless running.';
 COMMENT ON COLUMN uno_jobs.live_jobs.state IS 'waiting, scheduled, ready or running.';
 COMMENT ON COLUMN uno_jobs.live_jobs.attempt IS 'Starts so far; only grows.';
-COMMENT ON COLUMN uno_jobs.live_jobs.failures IS 'Failed attempts, compared with max_retries; handing back, snoozing and losses do not count.';
+COMMENT ON COLUMN uno_jobs.live_jobs.failures IS 'Failed attempts (since the last retry by hand), compared with max_retries; handing back, snoozing and losses do not count.';
 COMMENT ON COLUMN uno_jobs.live_jobs.pending_parents IS 'Unfinished parents.';
 COMMENT ON COLUMN uno_jobs.live_jobs.priority IS '0 to 9, lower runs first.';
-COMMENT ON COLUMN uno_jobs.live_jobs.lost IS 'Attempts that took their process down while nothing else ran in it.';
+COMMENT ON COLUMN uno_jobs.live_jobs.lost IS 'Attempts (since the last retry by hand) that took their process down while nothing else ran in it.';
 COMMENT ON COLUMN uno_jobs.live_jobs.suspect IS 'Was running, among others, when a process died.';
 COMMENT ON COLUMN uno_jobs.live_jobs.key_until_start IS 'unique_until=started: the key is freed at the first start.';
 COMMENT ON COLUMN uno_jobs.live_jobs.has_children IS 'Other jobs wait for this one.';
@@ -269,7 +269,7 @@ CREATE TABLE uno_jobs.cancel_requests (
     requested_at timestamptz NOT NULL,
     reason       text
 );
-COMMENT ON TABLE  uno_jobs.cancel_requests IS 'Requests to cancel jobs that run; the worker that runs one acts on it.';
+COMMENT ON TABLE  uno_jobs.cancel_requests IS 'Requests to cancel jobs that run; the worker that runs one acts on it. Where it no longer runs, apply_cancellations does.';
 COMMENT ON COLUMN uno_jobs.cancel_requests.job_id IS 'The job.';
 COMMENT ON COLUMN uno_jobs.cancel_requests.requested_at IS 'When it was asked for.';
 COMMENT ON COLUMN uno_jobs.cancel_requests.reason IS 'Why.';

@@ -15,13 +15,15 @@ SELECT j.id,
        j.unique_key,
        j.workflow_id,
        l.pending_parents,
+       c.requested_at AS cancel_requested_at,
        p.fraction AS progress, p.message AS progress_message,
        j.args, j.kwargs, coalesce(j.metadata, '{}') AS metadata,
        o.result, o.error_type, o.error
 FROM uno_jobs.jobs j
 LEFT JOIN uno_jobs.live_jobs l ON l.id = j.id
 LEFT JOIN uno_jobs.outcomes o ON o.id = j.id
-LEFT JOIN uno_jobs.progress p ON p.job_id = j.id;
+LEFT JOIN uno_jobs.progress p ON p.job_id = j.id
+LEFT JOIN uno_jobs.cancel_requests c ON c.job_id = l.id;
 COMMENT ON VIEW uno_jobs.job_status IS 'One row a job: what was asked, where it stands, how it ended.';
 COMMENT ON COLUMN uno_jobs.job_status.id IS 'The job.';
 COMMENT ON COLUMN uno_jobs.job_status.state IS 'waiting, scheduled, ready, running, succeeded, failed or cancelled.';
@@ -42,6 +44,7 @@ COMMENT ON COLUMN uno_jobs.job_status.worker_id IS 'The worker that runs it; see
 COMMENT ON COLUMN uno_jobs.job_status.unique_key IS 'Its unique key; null: not unique.';
 COMMENT ON COLUMN uno_jobs.job_status.workflow_id IS 'Its workflow; null: none.';
 COMMENT ON COLUMN uno_jobs.job_status.pending_parents IS 'Unfinished parents; null when finished.';
+COMMENT ON COLUMN uno_jobs.job_status.cancel_requested_at IS 'When somebody asked to cancel it while it ran; null: nobody has, or it has ended.';
 COMMENT ON COLUMN uno_jobs.job_status.progress IS 'From 0 to 1, as the running task says.';
 COMMENT ON COLUMN uno_jobs.job_status.progress_message IS 'In the task''s own words.';
 COMMENT ON COLUMN uno_jobs.job_status.args IS 'Positional arguments.';
