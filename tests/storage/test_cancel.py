@@ -97,7 +97,13 @@ async def test_a_retry_that_waits_ends_with_its_past(lab: Lab) -> None:
     assert await lab.cancel(id_, "enough") == "cancelled"
     outcome = await lab.outcome(id_)
     assert outcome is not None
-    assert (outcome["state"], outcome["attempt"], outcome["failures"], outcome["started_at"], outcome["error_type"]) == (
+    assert (
+        outcome["state"],
+        outcome["attempt"],
+        outcome["failures"],
+        outcome["started_at"],
+        outcome["error_type"],
+    ) == (
         *("cancelled", 1, 1),
         job["started_at"],
         None,
