@@ -155,6 +155,20 @@ class ResultNotStorable(UnoJobsError, ValueError):
     """A task's result cannot be stored (not JSON, NaN, NUL, too large); the attempt fails without retry."""
 
 
+class MemoryLimitExceeded(UnoJobsError, MemoryError):
+    """The attempt used more memory than its task's ``max_memory``; ``limit`` and ``peak`` are bytes."""
+
+    def __init__(self, what: str, *, limit: int, peak: int | None = None) -> None:
+        seen = "" if peak is None else f"; its peak was {_megabytes(peak)}"
+        super().__init__(f"{what}: its max_memory is {_megabytes(limit)}{seen}")
+        self.limit = limit
+        self.peak = peak
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
 class JobNotFound(UnoJobsError, LookupError):
     """There is no job of that id."""
 
