@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-BURST: Final = 0.1
+BURST: Final = 0.08
 """Seconds' worth of the limit that may be saved up while less is used."""
 OWED: Final = 0.25
 """Seconds' worth of the limit that may be saved up while stopped, when the waking comes late."""

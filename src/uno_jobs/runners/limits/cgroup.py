@@ -207,18 +207,19 @@ class ChildCgroup:
         Raises:
             OSError: Processes came into it faster than they could be moved.
         """
-        for _ in range(ROUNDS):
-            for pid in self._files.read(self.path / "cgroup.procs").split():
-                with contextlib.suppress(ProcessLookupError):
-                    self._files.write(self._home / "cgroup.procs", pid)
+        for rounds_left in reversed(range(ROUNDS)):
             try:
+                for pid in self._files.read(self.path / "cgroup.procs").split():
+                    with contextlib.suppress(ProcessLookupError):
+                        self._files.write(self._home / "cgroup.procs", pid)
                 self._files.remove(self.path)
             except FileNotFoundError:
                 return
             except OSError:
-                continue
-            return
-        self._files.remove(self.path)
+                if not rounds_left:
+                    raise
+            else:
+                return
 
 
 def own_cgroup(proc: Path = PROC, pid: int | str = "self") -> Path | None:

@@ -1,4 +1,4 @@
-"""The limiter: how one worker holds its children's limits, by control groups or by watching, and what it cannot hold."""
+"""The limiter: holds the limits of one worker's children, by control groups where it can and else by watching."""
 
 from __future__ import annotations
 
