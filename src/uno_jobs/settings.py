@@ -102,7 +102,7 @@ class Settings:
     log_format: Literal["auto", "human", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     pooled: bool = False
-    """Whether to do without the advisory lock, which a pooler would keep. The rest does not work behind one yet."""
+    """Whether the database's URL is a transaction pooler's: nothing is then kept in a session, and all is polled."""
     notify: bool = True
     """Whether an enqueue wakes workers by NOTIFY; false for two-phase commit."""
     sources: dict[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)

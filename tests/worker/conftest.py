@@ -77,9 +77,9 @@ class Database:
                 await asyncio.sleep(0.005)
         return row
 
-    async def wait_until(self, query: str, *args: Any) -> None:
+    async def wait_until(self, query: str, *args: Any, within: float = LIMIT) -> None:
         """Wait until a query answers true."""
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(within):
             while not await self.connection.fetchval(query, *args):
                 await asyncio.sleep(0.005)
 

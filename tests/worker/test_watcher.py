@@ -25,12 +25,14 @@ def beats(
     locked: bool | None,
     connection: int = 1,
     holds: bool = True,
+    own: bool = True,
 ) -> float | None:
     """Observe once a second; returns after how many seconds the worker was declared dead."""
     for second in range(int(seconds) + 1):
         beat = 100 + second if moving else 0
         asked = worker in watcher.suspects()
-        if watcher.observe(connection, [(worker, beat, holds, locked if asked else None)], clock.now):
+        ours = int(clock.now) if own else 7
+        if watcher.observe(connection, ours, [(worker, beat, holds, locked if asked else None)], clock.now):
             return second
         clock.now += 1
     return None
@@ -70,16 +72,58 @@ def test_what_was_seen_on_an_earlier_connection_does_not_count() -> None:
     clock, worker = Clock(), uuid4()
     watcher = Watcher(clock)
     assert beats(watcher, clock, worker, 14, moving=False, locked=True) is None
-    assert watcher.observe(2, [(worker, 0, True, False)], clock.now) == {}
-    clock.now += 3
-    assert watcher.observe(2, [(worker, 0, True, False)], clock.now) == {}
+    assert watcher.observe(2, 1, [(worker, 0, True, False)], clock.now) == {}
+    clock.now += 2
+    assert watcher.observe(2, 2, [(worker, 0, True, False)], clock.now) == {}
+    clock.now += 2
+    assert watcher.observe(2, 3, [(worker, 0, True, False)], clock.now) == {}
 
 
 def test_an_observer_that_stood_still_does_not_judge_an_old_reply_by_a_new_time() -> None:
     clock, worker = Clock(), uuid4()
     watcher = Watcher(clock)
-    assert watcher.observe(1, [(worker, 7, True, None)], clock.now) == {}
+    assert watcher.observe(1, 1, [(worker, 7, True, None)], clock.now) == {}
     clock.now += 0.4
     asked = clock.now
     clock.now += 16  # a task held the event loop while the reply lay in the socket
-    assert watcher.observe(1, [(worker, 7, True, None)], asked) == {}
+    assert watcher.observe(1, 2, [(worker, 7, True, None)], asked) == {}
+
+
+def test_while_its_own_beat_stands_still_an_observer_judges_nobody() -> None:
+    # The server answers, but takes no writes: its standby is away, its disk is full.
+    clock, worker = Clock(), uuid4()
+    watcher = Watcher(clock)
+    assert beats(watcher, clock, worker, 60, moving=False, locked=False, own=False) is None
+    # Writes go through again; the others' supervisors may need a moment longer than ours.
+    assert beats(watcher, clock, worker, 13, moving=False, locked=False) is None
+    assert beats(watcher, clock, worker, 60, moving=True, locked=True) is None
+
+
+def test_a_stall_that_nobody_saw_is_seen_by_what_was_not_seen() -> None:
+    # The answer to one look came after 20 s, and by then our own beat had moved again.
+    clock, worker = Clock(), uuid4()
+    watcher = Watcher(clock)
+    assert watcher.observe(1, 7, [(worker, 0, False, None)], clock.now) == {}
+    clock.now += 20
+    for own in range(8, 22):
+        assert watcher.observe(1, own, [(worker, 0, False, None)], clock.now) == {}
+        clock.now += 1
+
+
+def test_an_observer_that_looks_seldom_judges_all_the_same() -> None:
+    # Its tasks hold the event loop for seconds; its supervisor beats all the while.
+    clock, worker = Clock(), uuid4()
+    watcher = Watcher(clock)
+    dead: dict[UUID, str] = {}
+    for own in range(0, 40, 5):
+        dead |= watcher.observe(1, own, [(worker, 0, False, None)], clock.now)
+        clock.now += 5
+    assert list(dead) == [worker]
+
+
+def test_an_observer_that_is_not_known_to_live_judges_nobody() -> None:
+    clock, worker = Clock(), uuid4()
+    watcher = Watcher(clock)
+    for _ in range(60):
+        assert watcher.observe(1, None, [(worker, 0, False, None)], clock.now) == {}
+        clock.now += 1

@@ -43,7 +43,7 @@ def look(settings: Settings, question: Callable[[Inspector], Coroutine[Any, Any,
     url = settings.database()
 
     async def ask() -> T:
-        async with inspect(url, settings.schema) as inspector:
+        async with inspect(url, settings.schema, pooled=settings.pooled) as inspector:
             return await question(inspector)
 
     return run(ask())

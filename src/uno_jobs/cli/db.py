@@ -28,8 +28,9 @@ def upgrade(
     settings = options.settings(database_url=database_url, schema=schema)
     url = settings.database()
     with _migrating():
-        migrations.upgrade(url, settings.schema, revision)
-        output.write(f"schema {settings.schema} is at revision {migrations.current_revision(url, settings.schema)}")
+        migrations.upgrade(url, settings.schema, revision, pooled=settings.pooled)
+        found = migrations.current_revision(url, settings.schema, pooled=settings.pooled)
+        output.write(f"schema {settings.schema} is at revision {found}")
 
 
 @app.command()
@@ -47,8 +48,8 @@ def downgrade(
     if not yes:
         raise ConfigurationError("a downgrade may lose jobs: say --yes if that is meant")
     with _migrating():
-        migrations.downgrade(url, settings.schema, revision)
-        found = migrations.current_revision(url, settings.schema)
+        migrations.downgrade(url, settings.schema, revision, pooled=settings.pooled)
+        found = migrations.current_revision(url, settings.schema, pooled=settings.pooled)
     output.write(f"schema {settings.schema} is at revision {found}" if found else f"schema {settings.schema} is empty")
 
 
@@ -61,7 +62,7 @@ def current(
 
     settings = options.settings(database_url=database_url, schema=schema)
     with _migrating():
-        found = migrations.current_revision(settings.database(), settings.schema)
+        found = migrations.current_revision(settings.database(), settings.schema, pooled=settings.pooled)
     newest = migrations.newest_revision()
     if json:
         output.write_json({"schema": settings.schema, "revision": found, "newest": newest})
@@ -79,7 +80,7 @@ def check(database_url: options.DatabaseUrl = None, schema: options.Schema = Non
     from uno_jobs.storage.checking import differences
 
     settings = options.settings(database_url=database_url, schema=schema)
-    found = asking.run(differences(settings.database(), settings.schema))
+    found = asking.run(differences(settings.database(), settings.schema, pooled=settings.pooled))
     if json:
         output.write_json({"schema": settings.schema, "ok": not found, "differences": found})
     elif found:

@@ -77,7 +77,7 @@ async def _enqueue(settings: Settings, url: str, given: dict[str, Any]) -> str:
     from uno_jobs.storage.schema import quote_schema
     from uno_jobs.storage.session import check_schema, connect
 
-    connection = await connect(url, settings.schema, name="uno-jobs enqueue")
+    connection = await connect(url, settings.schema, name="uno-jobs enqueue", pooled=settings.pooled)
     try:
         await check_schema(connection, settings.schema)
         arguments = ", ".join(f"{name} => ${place}" for place, name in enumerate(given, 1))

@@ -36,9 +36,7 @@ MaxLost = Annotated[
 ]
 Pooled = Annotated[
     bool | None,
-    typer.Option(
-        "--pooled", help="Take no advisory lock. Transaction poolers are not supported yet: connect directly."
-    ),
+    typer.Option("--pooled", help="The URL is a transaction pooler's (PgBouncer): keep nothing in sessions, and poll."),
 ]
 LogFormat = Annotated[
     str | None, typer.Option("--log-format", help="human, json, or auto: human on a terminal.  [auto]")

@@ -42,7 +42,7 @@ def worker(
         raise ConfigurationError(
             "no tasks: name the modules that have them, as in 'uno-jobs worker --app myapp.tasks' (or UNO_JOBS_APP)"
         )
-    asking.run(_check(url, settings.schema))
+    asking.run(_check(url, settings))
     told = supervisor_config(settings, url, until_empty=until_empty)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -67,10 +67,11 @@ def supervisor_config(
         max_lost=settings.max_lost,
         max_result_size=settings.max_result_size,
         until_empty=until_empty,
+        pooled=settings.pooled,
         log_format=settings.log_format,
         log_level=settings.log_level,
     )
-    return SupervisorConfig(worker=told, processes=settings.processes, pooled=settings.pooled, watch=watch)
+    return SupervisorConfig(worker=told, processes=settings.processes, watch=watch)
 
 
 def environment(told: SupervisorConfig) -> dict[str, str]:
@@ -78,15 +79,19 @@ def environment(told: SupervisorConfig) -> dict[str, str]:
     from uno_jobs.worker.config import ENVIRONMENT
 
     # Tasks that enqueue through the default queue reach the same database and schema as their worker.
-    here = {"UNO_JOBS_DATABASE_URL": told.worker.url, "UNO_JOBS_SCHEMA": told.worker.schema}
+    here = {
+        "UNO_JOBS_DATABASE_URL": told.worker.url,
+        "UNO_JOBS_SCHEMA": told.worker.schema,
+        "UNO_JOBS_POOLED": str(told.worker.pooled).lower(),
+    }
     return {**os.environ, **here, ENVIRONMENT: told.to_json()}
 
 
-async def _check(url: str, schema: str) -> None:
+async def _check(url: str, settings: Settings) -> None:
     from uno_jobs.storage.session import check_schema, connect
 
-    connection = await connect(url, schema, name="uno-jobs worker")
+    connection = await connect(url, settings.schema, name="uno-jobs worker", pooled=settings.pooled)
     try:
-        await check_schema(connection, schema)
+        await check_schema(connection, settings.schema)
     finally:
         connection.terminate()

@@ -67,6 +67,7 @@ class QueueCore:
         schema: str | None = None,
         notify: bool | None = None,
         max_payload_size: int | None = None,
+        pooled: bool | None = None,
     ) -> None:
         """Take the settings; nothing is connected yet.
 
@@ -78,6 +79,8 @@ class QueueCore:
             notify: Whether to wake sleeping workers; without it they find jobs by polling. Must be off where
                 transactions are prepared (two-phase commit), which is seen by itself on SQLAlchemy.
             max_payload_size: Largest arguments and metadata of a job, in bytes of JSON.
+            pooled: Whether the database is reached through a transaction pooler, such as PgBouncer's: nothing is then
+                kept in a session of the server, and results are waited for by polling.
 
         Raises:
             ConfigurationError: There is no URL, or it or the schema's name will not do.
@@ -90,7 +93,8 @@ class QueueCore:
         self.notify = settings.notify if notify is None else notify
         self.max_payload_size = settings.max_payload_size if max_payload_size is None else max_payload_size
         self._sql = quote_schema(self.schema)
-        self._own = _connections(self.database, self.schema)
+        self.pooled = settings.pooled if pooled is None else pooled
+        self._own = _connections(self.database, self.schema, pooled=self.pooled)
         self._checked = False
         self._recorded: dict[tuple[str, str | None], tuple[float, RecordedTask]] = {}
         if isinstance(self.max_payload_size, bool) or self.max_payload_size < 1:
@@ -208,12 +212,14 @@ def parse_timeout(value: object) -> float:
     return checks.parse_seconds(value, "timeout")
 
 
-def _connections(database: Database, schema: str) -> UrlConnections | AsyncEngineConnections | EngineConnections:
+def _connections(
+    database: Database, schema: str, *, pooled: bool
+) -> UrlConnections | AsyncEngineConnections | EngineConnections:
     from uno_jobs.storage.connections import own
 
     if isinstance(database, str):
         plain_url(database)
-        return own.UrlConnections(database, schema)
+        return own.PoolerConnections(database, schema) if pooled else own.UrlConnections(database, schema)
     from sqlalchemy.engine import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -87,4 +87,10 @@ def get_default_sync_queue() -> SyncQueue:
 
 
 def _twin(kind: type[Q], queue: QueueCore) -> Q:
-    return kind(queue.database, schema=queue.schema, notify=queue.notify, max_payload_size=queue.max_payload_size)
+    return kind(
+        queue.database,
+        schema=queue.schema,
+        notify=queue.notify,
+        max_payload_size=queue.max_payload_size,
+        pooled=queue.pooled,
+    )

@@ -167,7 +167,7 @@ class Queue(QueueCore):
         waiters, loop = self._waiters(), asyncio.get_running_loop()
         waiter = waiters.get(loop)
         if waiter is None:
-            waiter = waiters[loop] = Waiter(self._own, self.schema)
+            waiter = waiters[loop] = Waiter(self._own, self.schema, listens=not self.pooled)
         return await waiter.result(id_, seconds, handed_in=handed_in)
 
     async def store(self, call: Call) -> list[Placed] | None:

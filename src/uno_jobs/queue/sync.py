@@ -47,6 +47,7 @@ class SyncQueue(QueueCore):
             schema=self.schema,
             notify=self.notify,
             max_payload_size=self.max_payload_size,
+            pooled=self.pooled,
         )
 
     def __enter__(self) -> Self:

@@ -59,10 +59,17 @@ class Ended(NamedTuple):
 
 
 class Waiter:
-    """Waits for jobs to end, in one event loop."""
+    """Waits for jobs to end, in one event loop.
 
-    def __init__(self, own: Own, schema: str) -> None:
+    Args:
+        own: The queue's connections.
+        schema: The schema of uno-jobs.
+        listens: Whether to listen for notifications; behind a pooler none can be heard.
+    """
+
+    def __init__(self, own: Own, schema: str, *, listens: bool = True) -> None:
         self._own = own
+        self._listens = listens
         self._schema = schema
         self._sql = quote_schema(schema)
         self._id = str(uuid4())
@@ -148,7 +155,7 @@ class Waiter:
 
     async def _listen(self) -> bool:
         """Say whether notifications are heard; connect if need be."""
-        if time.monotonic() < self._deaf_until:
+        if not self._listens or time.monotonic() < self._deaf_until:
             return False
         async with self._connecting:
             if self._connection is not None and not self._connection.is_closed():

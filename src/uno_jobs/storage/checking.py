@@ -24,14 +24,14 @@ _BODY: Final = re.compile(r"\bAS\s+(\$\w*\$)(.*?)\1", re.DOTALL)
 _KINDS: Final = {"r": "table", "p": "table", "i": "index", "v": "view", "S": "sequence"}
 
 
-async def differences(url: str, schema: str = DEFAULT_SCHEMA) -> list[str]:
+async def differences(url: str, schema: str = DEFAULT_SCHEMA, *, pooled: bool = False) -> list[str]:
     """Return in what a database differs from what this code's migrations make, a sentence each; empty: in nothing.
 
     Raises:
         DatabaseUnavailable, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: Each says what to do.
     """
     quote_schema(schema)
-    connection = await connect(url, schema, name="uno-jobs check")
+    connection = await connect(url, schema, name="uno-jobs check", pooled=pooled)
     try:
         await check_schema(connection, schema)
         async with connection.transaction(isolation="repeatable_read", readonly=True):

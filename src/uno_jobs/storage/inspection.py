@@ -21,13 +21,13 @@ LIVING: Final = "w.state IN ('running', 'draining') AND w.beat_at > {0}.clock() 
 
 
 @contextlib.asynccontextmanager
-async def inspect(url: str, schema: str = DEFAULT_SCHEMA) -> AsyncGenerator[Inspector]:
+async def inspect(url: str, schema: str = DEFAULT_SCHEMA, *, pooled: bool = False) -> AsyncGenerator[Inspector]:
     """Open a connection for looking.
 
     Raises:
         DatabaseUnavailable, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: Each says what to do.
     """
-    connection = await connect(url, schema, name="uno-jobs inspection")
+    connection = await connect(url, schema, name="uno-jobs inspection", pooled=pooled)
     try:
         await check_schema(connection, schema)
         await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uno_jobs.storage.pooled import SETTINGS
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema
 from uno_jobs.storage.urls import sqlalchemy_url
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
     from sqlalchemy import Connection
+
+UNPREPARED: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+"""For SQLAlchemy's dialect of asyncpg: its prepared statements have no name, and so leave nothing in a session."""
 
 VERSION_TABLE = "schema_version"
 """Lies in the schema itself, so that an application's own alembic never meets it."""
@@ -38,10 +42,10 @@ def make_config(schema: str = DEFAULT_SCHEMA, **attributes: Any) -> Config:
     return config
 
 
-def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
+def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head", *, pooled: bool = False) -> None:
     """Bring the schema up to a revision (``head``: the newest), creating it where it is missing.
 
-    Two processes may do so at once: the second waits for the first.
+    Two processes may do so at once: the second waits for the first. ``pooled``: the URL is a transaction pooler's.
 
     Raises:
         UnsupportedServer: The server is older than PostgreSQL 15.
@@ -49,14 +53,14 @@ def upgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> N
     """
     from alembic import command
 
-    _run(url, schema, functools.partial(command.upgrade, revision=revision))
+    _run(url, schema, functools.partial(command.upgrade, revision=revision), pooled=pooled)
 
 
-def downgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "base") -> None:
+def downgrade(url: str, schema: str = DEFAULT_SCHEMA, revision: str = "base", *, pooled: bool = False) -> None:
     """Bring the schema down to a revision (``base``: nothing of it is left but its version table)."""
     from alembic import command
 
-    _run(url, schema, functools.partial(command.downgrade, revision=revision))
+    _run(url, schema, functools.partial(command.downgrade, revision=revision), pooled=pooled)
 
 
 def offline_sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
@@ -77,7 +81,7 @@ def newest_revision() -> str:
     return head
 
 
-def current_revision(url: str, schema: str = DEFAULT_SCHEMA) -> str | None:
+def current_revision(url: str, schema: str = DEFAULT_SCHEMA, *, pooled: bool = False) -> str | None:
     """Return the id of the revision that a database's schema is at; None where it is not installed."""
     from alembic.runtime.migration import MigrationContext
 
@@ -85,29 +89,36 @@ def current_revision(url: str, schema: str = DEFAULT_SCHEMA) -> str | None:
         options = {"version_table": VERSION_TABLE, "version_table_schema": schema}
         return MigrationContext.configure(connection, opts=options).get_current_revision()
 
-    return asyncio.run(_with_connection(url, read))
+    return asyncio.run(_with_connection(url, read, pooled=pooled))
 
 
-def _run(url: str, schema: str, action: Callable[[Config], None]) -> None:
+def _run(url: str, schema: str, action: Callable[[Config], None], *, pooled: bool) -> None:
     def work(connection: Connection) -> None:
         action(make_config(schema, connection=connection))
 
-    asyncio.run(_with_connection(url, work))
+    asyncio.run(_with_connection(url, work, pooled=pooled))
 
 
-async def _with_connection(url: str, work: Any) -> Any:
+async def _with_connection(url: str, work: Any, *, pooled: bool) -> Any:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    from uno_jobs.storage.session import connect
+    from uno_jobs.storage.session import connect, connect_raw
 
     # A session with our settings: under a role's default of repeatable read the second of two upgrades would not see
     # what the first one did.
     engine = create_async_engine(
-        sqlalchemy_url(url, "asyncpg"), poolclass=NullPool, async_creator=functools.partial(connect, url)
+        sqlalchemy_url(url, "asyncpg"),
+        poolclass=NullPool,
+        async_creator=functools.partial(connect_raw if pooled else connect, url),
+        connect_args=UNPREPARED if pooled else {},
     )
     try:
-        async with engine.begin() as connection:
+        async with engine.connect() as connection, connection.begin():
+            if pooled:
+                await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+                for name, value in SETTINGS.items():
+                    await connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
             return await connection.run_sync(work)
     finally:
         await engine.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import asyncpg
 
@@ -15,6 +15,7 @@ from uno_jobs.errors import (
     SchemaTooOld,
     UnsupportedServer,
 )
+from uno_jobs.storage.pooled import PooledConnection
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quote_schema
 from uno_jobs.storage.urls import hide_password, plain_url
 
@@ -63,6 +64,7 @@ TROUBLE: Final[tuple[type[BaseException], ...]] = (
 """Errors of the database's, not of what was asked of it: wait, connect again, go on."""
 
 
+@overload
 async def connect(
     url: str,
     schema: str = DEFAULT_SCHEMA,
@@ -70,7 +72,31 @@ async def connect(
     name: str = "uno-jobs",
     timeout: float = 10.0,
     patience: float | None = None,
-) -> Connection:
+    pooled: Literal[False] = False,
+) -> Connection: ...
+
+
+@overload
+async def connect(
+    url: str,
+    schema: str = DEFAULT_SCHEMA,
+    *,
+    name: str = "uno-jobs",
+    timeout: float = 10.0,
+    patience: float | None = None,
+    pooled: bool,
+) -> Connection | PooledConnection: ...
+
+
+async def connect(
+    url: str,
+    schema: str = DEFAULT_SCHEMA,
+    *,
+    name: str = "uno-jobs",
+    timeout: float = 10.0,
+    patience: float | None = None,
+    pooled: bool = False,
+) -> Connection | PooledConnection:
     """Open a connection.
 
     Args:
@@ -79,20 +105,39 @@ async def connect(
         name: Shown as application_name in pg_stat_activity.
         timeout: Seconds to connect.
         patience: Seconds after which any statement is given up; None: never.
+        pooled: The URL is a transaction pooler's.
 
     Raises:
         DatabaseUnavailable: It cannot be reached, or refuses.
+        ConfigurationError: The URL cannot be read, or is a pooler's although ``pooled`` is false.
     """
-    settings = {
-        **SETTINGS,
-        **KEEPALIVE,
-        "application_name": name,
-        "search_path": f"{quote_schema(schema)}, pg_temp",
-    }
+    if pooled:
+        raw = await connect_raw(url, name=name, timeout=timeout, patience=patience)
+        return PooledConnection(raw, search_path(schema))
+    settings = {**SETTINGS, **KEEPALIVE, "application_name": name, "search_path": search_path(schema)}
     with translate_errors(hide_password(url)):
         return await asyncpg.connect(
             plain_url(url), timeout=timeout, command_timeout=patience, server_settings=settings
         )
+
+
+async def connect_raw(
+    url: str, *, name: str = "uno-jobs", timeout: float = 10.0, patience: float | None = None
+) -> Connection:
+    """Open a connection to a transaction pooler: without settings, of which it refuses most, and without a cache."""
+    with translate_errors(hide_password(url)):
+        return await asyncpg.connect(
+            plain_url(url),
+            timeout=timeout,
+            command_timeout=patience,
+            server_settings={"application_name": name},
+            statement_cache_size=0,
+        )
+
+
+def search_path(schema: str) -> str:
+    """Return the search path of our sessions, as SQL writes it."""
+    return f"{quote_schema(schema)}, pg_temp"
 
 
 async def check_schema(connection: Any, schema: str = DEFAULT_SCHEMA) -> None:
@@ -151,6 +196,13 @@ def translate_errors(url: str = "the database") -> Generator[None]:
             "the database URL cannot be read: write special characters in a user's name or password percent-encoded "
             "(%2F for /, %3F for ?, %23 for #, %40 for @), and check its port and options"
         ) from None
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" not in str(error):
+            raise DatabaseUnavailable(f"{url} cannot be reached: {error}") from error
+        raise ConfigurationError(
+            f"{url} is a connection pooler, which refuses the settings of a session ({error}): say so with "
+            "UNO_JOBS_POOLED=true, --pooled or Queue(..., pooled=True), or use a URL that leads to PostgreSQL itself"
+        ) from error
     except (
         OSError,
         asyncpg.PostgresConnectionError,

@@ -42,6 +42,7 @@ class Heart:
         lock_key: Of the session-level advisory lock; None: take none.
         living: Says which workers live now.
         declared_dead: Told of workers that somebody has declared dead.
+        pooled: The URL is a transaction pooler's.
     """
 
     def __init__(
@@ -51,12 +52,15 @@ class Heart:
         lock_key: int | None,
         living: Callable[[], Sequence[UUID]],
         declared_dead: Callable[[UUID], None],
+        *,
+        pooled: bool = False,
     ) -> None:
         self._url = url
         self._schema = schema
         self._lock_key = lock_key
         self._living = living
         self._declared_dead = declared_dead
+        self._pooled = pooled
         self._lost = False
 
     async def run(self) -> None:
@@ -64,7 +68,9 @@ class Heart:
         while True:
             try:
                 async with asyncio.timeout(2 * PATIENCE):
-                    connection = await connect(self._url, self._schema, name="uno-jobs supervisor", timeout=PATIENCE)
+                    connection = await connect(
+                        self._url, self._schema, name="uno-jobs supervisor", timeout=PATIENCE, pooled=self._pooled
+                    )
             except DATABASE_TROUBLE as error:
                 self._note(error)
             else:

@@ -25,10 +25,11 @@ REASON: Final = "its worker was shut down"
 class Rescuer:
     """Settles the ends of workers, each on a connection of its own, for as long as the database takes to answer."""
 
-    def __init__(self, url: str, schema: str, max_lost: int) -> None:
+    def __init__(self, url: str, schema: str, max_lost: int, *, pooled: bool = False) -> None:
         self._url = url
         self._schema = schema
         self._max_lost = max_lost
+        self._pooled = pooled
         self._tasks: set[asyncio.Task[None]] = set()
 
     def bury(self, worker: UUID, cause: str) -> None:
@@ -94,7 +95,7 @@ class Rescuer:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, keeps no secret
 
     async def _once(self, settle: Callable[[Gateway], Awaitable[bool]]) -> bool:
-        connection = await connect(self._url, self._schema, name="uno-jobs rescuer", timeout=5.0)
+        connection = await connect(self._url, self._schema, name="uno-jobs rescuer", timeout=5.0, pooled=self._pooled)
         try:
             return await settle(Gateway(connection, self._schema))
         finally:

@@ -57,16 +57,16 @@ class Supervisor:
         config = self._config
         check_watched(config.watch)
         # Random, and of this process alone: whoever sees it gone knows that this process is.
-        key = None if config.pooled else secrets.randbits(63)
+        key = None if config.worker.pooled else secrets.randbits(63)
         told = dataclasses.replace(config.worker, supervisor_id=str(uuid.uuid4()), lock_key=key)
-        rescuer = Rescuer(told.url, told.schema, told.max_lost)
+        rescuer = Rescuer(told.url, told.schema, told.max_lost, pooled=told.pooled)
         with Children() as children:
             self._slots = [
                 Slot(number, told, self._command, children, rescuer, reloads=bool(config.watch))
                 for number in range(1, config.processes + 1)
             ]
             self._obey_signals()
-            heart = Heart(told.url, told.schema, key, self._living, self._declared_dead)
+            heart = Heart(told.url, told.schema, key, self._living, self._declared_dead, pooled=told.pooled)
             helpers = [asyncio.create_task(heart.run(), name="Heart")]
             if config.watch:
                 helpers.append(asyncio.create_task(watch_code(config.watch, self._reload), name="Reload"))

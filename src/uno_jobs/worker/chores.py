@@ -85,8 +85,9 @@ class Chores:
     async def _watch(self, gateway: Gateway) -> None:
         asked = time.monotonic()
         rows = await gateway.observe(self._watcher.suspects())
+        own = next((row[1] for row in rows if row[0] == self._identity.id), None)
         others = [row for row in rows if row[0] != self._identity.id]
-        for worker, cause in self._watcher.observe(self._line.connects, others, asked).items():
+        for worker, cause in self._watcher.observe(self._line.connects, own, others, asked).items():
             # First its jobs: once it is called dead nobody watches it, and what was missed is left to the strays.
             await self._rescue(gateway, worker, cause)
             if await gateway.worker_state(worker, "dead", cause):

@@ -58,6 +58,7 @@ class Claimer:
         self._queues = [name for name, _ in config.queues]
         self._poll = config.poll_interval
         self._until_empty = config.until_empty
+        self._notified = not config.pooled
         self._turn = 0
         self._hungry_until = 0.0
         self._stopping = False
@@ -138,7 +139,7 @@ class Claimer:
     async def _rest(self) -> None:
         """Nothing was there: say so to the database, look once more, then sleep until there is news or time to look."""
         now = time.monotonic()
-        if self._hungry_until < now + self._poll:
+        if self._notified and self._hungry_until < now + self._poll:
             gateway = await self._line.get()
             try:
                 await gateway.mark_hungry(self._identity.id, self._queues, HUNGRY_FOR * self._poll)

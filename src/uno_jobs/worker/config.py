@@ -35,6 +35,8 @@ class WorkerConfig:
     log_level: str = "info"
     supervisor_id: str = ""
     lock_key: int | None = None
+    pooled: bool = False
+    """The URL is a transaction pooler's: no session of the server is ours, and there are no notifications."""
     control_fd: int | None = None
     """The worker's end of the socket to its supervisor; end of file there means that the supervisor is gone."""
 
@@ -57,8 +59,6 @@ class SupervisorConfig:
 
     worker: WorkerConfig
     processes: int = 1
-    pooled: bool = False
-    """No advisory lock is taken, since it would stay with a pooled backend; the rest needs a direct connection yet."""
     watch: tuple[str, ...] = field(default=())
     """Folders whose changes restart the workers (for development)."""
 
@@ -73,6 +73,5 @@ class SupervisorConfig:
         return cls(
             worker=WorkerConfig.from_json(values["worker"]),
             processes=values["processes"],
-            pooled=values["pooled"],
             watch=tuple(values["watch"]),
         )

@@ -14,6 +14,7 @@ from uno_jobs.storage.session import TROUBLE, check_schema, connect
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from uno_jobs.storage.pooled import PooledConnection
     from uno_jobs.storage.session import Connection
 
 logger = logging.getLogger("uno_jobs.worker")
@@ -33,6 +34,7 @@ class Line:
         schema: The schema.
         name: What for; shown in pg_stat_activity.
         on_connect: Awaited with each new connection's gateway before it is used.
+        pooled: The URL is a transaction pooler's.
     """
 
     def __init__(
@@ -41,11 +43,14 @@ class Line:
         schema: str,
         name: str,
         on_connect: Callable[[Gateway], Awaitable[None]] | None = None,
+        *,
+        pooled: bool = False,
     ) -> None:
         self._url = url
         self._schema = schema
         self._name = name
         self._on_connect = on_connect
+        self._pooled = pooled
         self._gateway: Gateway | None = None
         self._wait = _FIRST_WAIT
         self.turn = asyncio.Lock()
@@ -89,9 +94,15 @@ class Line:
             raise
         return gateway
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> Connection | PooledConnection:
         opening = asyncio.ensure_future(
-            connect(self._url, self._schema, name=f"uno-jobs {self._name}", patience=CALL_TIMEOUT)
+            connect(
+                self._url,
+                self._schema,
+                name=f"uno-jobs {self._name}",
+                patience=CALL_TIMEOUT,
+                pooled=self._pooled,
+            )
         )
         try:
             return await asyncio.shield(opening)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uno_jobs.worker")
 
 EVERY: Final = 5.0
+EVERY_POOLED: Final = 1.0
+"""Where no notification tells of a cancellation."""
 
 
 class Reconciler:
@@ -33,12 +35,15 @@ class Reconciler:
         holdings: Holdings,
         gate: asyncio.Lock,
         stop_job: Callable[[Holding], None],
+        *,
+        pooled: bool = False,
     ) -> None:
         self._line = line
         self._identity = identity
         self._holdings = holdings
         self._gate = gate
         self._stop_job = stop_job
+        self._pooled = pooled
         self._asked = asyncio.Event()
         self._stopping = False
         self.rounds = 0
@@ -57,7 +62,7 @@ class Reconciler:
         """Compare until stopped."""
         while not self._stopping:
             try:
-                async with asyncio.timeout(EVERY):
+                async with asyncio.timeout(EVERY_POOLED if self._pooled else EVERY):
                     await self._asked.wait()
             except TimeoutError:
                 pass
@@ -72,6 +77,10 @@ class Reconciler:
             before = set(self._holdings.running)
             me = self._identity.id
             try:
+                if self._pooled:
+                    # A restart of the server behind a pooler need not break a connection of ours.
+                    await self._identity.on_connect(gateway)
+                    me = self._identity.id
                 rows = await gateway.held(me)
                 lost = [row for row in rows if not self._holdings.knows(row[0], row[1])]
                 # What was sent while we asked is known no more, and its row is gone: look again before giving it up.

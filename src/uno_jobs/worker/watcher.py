@@ -37,6 +37,7 @@ class Watcher:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[UUID, _Seen] = {}
+        self._own: _Seen | None = None
         self._connection = 0
         self._since = clock()
 
@@ -45,11 +46,13 @@ class Watcher:
         now = self._clock()
         return [worker for worker, seen in self._seen.items() if now - seen.since >= WITHOUT_LOCK]
 
-    def observe(self, connection: int, rows: Iterable[Any], asked: float) -> dict[UUID, str]:
-        """Take in (id, beat, holds_lock, locked) of all living workers; returns the dead, each with its cause.
+    def observe(self, connection: int, own: int | None, rows: Iterable[Any], asked: float) -> dict[UUID, str]:
+        """Take in (id, beat, holds_lock, locked) of all other living workers; returns the dead, each with its cause.
 
         Args:
             connection: Which connection they were read on; another than before means that nothing earlier counts.
+            own: This worker's own beat. While it does not move, nobody can be told apart from the dead: the database
+                takes no writes, is full or stalled, or hidden by a pooler. None: this worker is not known to live.
             rows: What was read.
             asked: When it was asked for, by the same clock: this process may have stood still since.
         """
@@ -59,6 +62,9 @@ class Watcher:
             self._connection = connection
             self._seen.clear()
             self._since = now - SETTLE if first else now
+        if not self._beating(own, now):
+            self._seen.clear()
+            self._since = now
         dead: dict[UUID, str] = {}
         present: set[UUID] = set()
         for worker, beat, holds_lock, locked in rows:
@@ -77,3 +83,14 @@ class Watcher:
         for worker in self._seen.keys() - present:
             del self._seen[worker]
         return dead
+
+    def _beating(self, own: int | None, now: float) -> bool:
+        """Say whether our own beat has kept moving since the last look."""
+        before = self._own
+        if own is None:
+            self._own = None
+            return False
+        if before is None or before.beat != own:
+            self._own = _Seen(own, now)
+        # By how often it moved: whoever looks seldom, as tasks hold the event loop, must not mistrust the database.
+        return before is None or now - before.since < WITHOUT_LOCK * max(1, own - before.beat)

@@ -87,12 +87,17 @@ class Worker:
             self.executor.dispatch,
             self._reconcile,
         )
-        self.reconciler = Reconciler(side, self.identity, self.holdings, self.claimer.gate, self.executor.stop_job)
-        self.listener = Listener(
-            self._line("listener"), [name for name, _ in config.queues], self.claimer.wake, self._reconcile
+        self.reconciler = Reconciler(
+            side, self.identity, self.holdings, self.claimer.gate, self.executor.stop_job, pooled=config.pooled
         )
         self.chores = Chores(side, self.identity, config.max_lost, self.claimer.wake)
-        self._parts: list[Part] = [self.listener, self.reconciler, self.chores, self.completer, self.progress]
+        self._parts: list[Part] = [self.reconciler, self.chores, self.completer, self.progress]
+        self.listener: Listener | None = None
+        if not config.pooled:
+            self.listener = Listener(
+                self._line("listener"), [name for name, _ in config.queues], self.claimer.wake, self._reconcile
+            )
+            self._parts.append(self.listener)
         if not config.supervisor_id:
             self._parts.append(Beater(self._line("beat"), self.identity, self._reconcile))
         self._hooks: set[asyncio.Task[None]] = set()
@@ -221,7 +226,7 @@ class Worker:
             logger.warning("the database did not answer while the worker stopped", extra={"error": str(error)})
 
     def _line(self, name: str) -> Line:
-        line = Line(self.config.url, self.config.schema, name, self._on_connect)
+        line = Line(self.config.url, self.config.schema, name, self._on_connect, pooled=self.config.pooled)
         self._lines.append(line)
         return line
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from uno_jobs.errors import DatabaseUnavailable
 from uno_jobs.storage.connections.asyncpg_link import AsyncpgLink
 from uno_jobs.storage.connections.foreign import keep_foreign
-from uno_jobs.storage.session import connect
+from uno_jobs.storage.pooled import PooledConnection
+from uno_jobs.storage.session import connect, connect_raw, search_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Pools = dict[asyncio.AbstractEventLoop, Any]
 
+NAME: Final = "uno-jobs queue"
 MAX_CONNECTIONS: Final = 10
 """Connections of one queue in one event loop, at most."""
 
@@ -99,7 +101,25 @@ class UrlConnections:
         return self._pools
 
     async def _connect(self, *_: Any, **__: Any) -> Any:
-        return await connect(self._url, self._schema, name="uno-jobs queue")
+        return await connect(self._url, self._schema, name=NAME)
+
+
+class PoolerConnections(UrlConnections):
+    """The same through a transaction pooler: all that is done on a connection that is lent is one transaction."""
+
+    @contextlib.asynccontextmanager
+    async def link(self) -> AsyncGenerator[AsyncLink]:
+        """See ``Own``."""
+        async with (
+            self._pool().acquire() as connection,
+            PooledConnection(connection, search_path(self._schema)).transaction(),
+        ):
+            link = AsyncpgLink(connection)
+            await link.open()
+            yield link
+
+    async def _connect(self, *_: Any, **__: Any) -> Any:
+        return await connect_raw(self._url, name=NAME)
 
 
 class _Ready:
