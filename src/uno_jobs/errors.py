@@ -54,6 +54,10 @@ class InvalidOption(EnqueueError, ValueError):
     """An option of the enqueue (queue, priority, delay, run_at, metadata, …) is wrong."""
 
 
+class InvalidWorkflow(EnqueueError, ValueError):
+    """A chain or a group cannot be made or enqueued so: no step, something that is none, too many of them."""
+
+
 class LargePayloadWarning(UserWarning):
     """Arguments and metadata of a job are over 300 kB: store the data elsewhere and pass what names it."""
 
@@ -149,6 +153,10 @@ class ServerNotStarted(EmbeddedError):
 
 class NoCurrentJob(UnoJobsError, LookupError):
     """``get_current_job()`` was called outside a job."""
+
+
+class BindingError(UnoJobsError, ValueError):
+    """A step of a workflow lacks an argument, or has one too many; it fails without retry."""
 
 
 class ResultNotStorable(UnoJobsError, ValueError):

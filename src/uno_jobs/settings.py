@@ -99,6 +99,8 @@ class Settings:
     """A job that alone kills its process so often fails."""
     max_payload_size: NonNegativeInt = 1_000_000
     max_result_size: NonNegativeInt = 1_000_000
+    max_workflow_steps: PositiveInt = 100_000
+    """Jobs in one workflow."""
     log_format: Literal["auto", "human", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     pooled: bool = False

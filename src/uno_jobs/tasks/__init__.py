@@ -7,5 +7,17 @@ from uno_jobs.tasks.definition import Task
 from uno_jobs.tasks.discovery import discover_tasks
 from uno_jobs.tasks.registry import TaskRegistry, register_middleware
 from uno_jobs.tasks.signature import Signature
+from uno_jobs.tasks.workflows import Chain, Group, chain, group
 
-__all__ = ["Signature", "Task", "TaskRegistry", "discover_tasks", "register_middleware", "task"]
+__all__ = [
+    "Chain",
+    "Group",
+    "Signature",
+    "Task",
+    "TaskRegistry",
+    "chain",
+    "discover_tasks",
+    "group",
+    "register_middleware",
+    "task",
+]

@@ -16,6 +16,7 @@ from uno_jobs.tasks.parameter import is_json
 from uno_jobs.tasks.parameters import BoundArguments, Parameters
 from uno_jobs.tasks.results import MAX_RESULT_SIZE, ResultType
 from uno_jobs.tasks.signature import Signature
+from uno_jobs.tasks.step import Step
 from uno_jobs.tasks.uniqueness import KeyFunction
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ FailureHook = TypeVar("FailureHook", bound=Callable[..., Any])
 RetryHook = TypeVar("RetryHook", bound=Callable[..., Any])
 
 
-class Task(Generic[P, R, C]):
+class Task(Step[R], Generic[P, R, C]):
     """A task. ``@task`` makes one of a function; it can still be called as that function.
 
     Subclass it to share options (as class attributes) and behaviour (``validate_input``, ``report_result``)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, cast
 
 from typing_extensions import ParamSpec, TypeVar
 
 from uno_jobs.errors import InvalidOption, WrongColour
+from uno_jobs.tasks import checks
 from uno_jobs.tasks.options import OnDuplicate, PriorityName, suggest
 from uno_jobs.tasks.signature import Signature
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+OnParentFailure = Literal["cancel", "run"]
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -38,6 +42,7 @@ class EnqueueOptions(TypedDict, total=False):
     connection: Any
     notify: bool
     via: Any
+    on_parent_failure: OnParentFailure
 
 
 NAMES: Final = frozenset(EnqueueOptions.__annotations__)
@@ -52,6 +57,7 @@ class BoundOptions(Generic[P, R]):
         for name in options:
             if name not in NAMES:
                 raise InvalidOption(f"there is no option {name!r} of an enqueue{suggest(name, NAMES)}")
+        checks.one_of(options.get("on_parent_failure", "cancel"), "on_parent_failure", "cancel", "run")
         self._task = task
         self._options = dict(options)
 
@@ -76,7 +82,7 @@ async def enqueue(
     task: Task[..., R, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> JobHandle[R]:
     """Enqueue through ``via``, else through the process's default queue."""
-    rest = dict(options)
+    rest = _of_one_job(options)
     queue: Any = rest.pop("via", None)
     if queue is None:
         from uno_jobs.queue.default import get_default_queue
@@ -92,7 +98,7 @@ def enqueue_sync(
     task: Task[..., R, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> SyncJobHandle[R]:
     """Enqueue, blocking, through ``via``, else through the process's default synchronous queue."""
-    rest = dict(options)
+    rest = _of_one_job(options)
     queue: Any = rest.pop("via", None)
     if queue is None:
         from uno_jobs.queue.default import get_default_sync_queue
@@ -101,3 +107,9 @@ def enqueue_sync(
     if inspect.iscoroutinefunction(queue.enqueue):
         raise WrongColour(f"{type(queue).__name__} is asynchronous: await task.enqueue(...), or a SyncQueue as via=")
     return cast("SyncJobHandle[R]", queue.enqueue(task=task, args=list(args), kwargs=dict(kwargs), **rest))
+
+
+def _of_one_job(options: Mapping[str, Any]) -> dict[str, Any]:
+    if "on_parent_failure" in options:
+        raise InvalidOption("on_parent_failure= is for a step of a workflow: task.options(...).s(...)")
+    return dict(options)

@@ -108,21 +108,17 @@ class Parameters:
                 return tuple(values), {}
         return self._convert(args, kwargs, Parameter.restore, unchecked=unchecked)
 
-    def dump(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, partial: bool = False) -> BoundArguments:
+    def dump(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
         """Check a caller's arguments and write them as JSON.
 
         Args:
             args: Positional arguments.
             kwargs: Keyword arguments.
-            partial: Some may be missing (a signature). Positional ones are then not yet checked, since it is
-                not known which parameters they are for.
 
         Raises:
             InvalidArguments: They do not fit; the message names the parameter.
             NotSerializable: One cannot be stored as JSON; the message names the parameter.
         """
-        if partial:
-            return self._dump_partial(args, kwargs)
         values: tuple[Any, ...] | None = None
         named: dict[str, Any] = {}
         if not kwargs and self._least <= len(args) <= self._most:
@@ -145,14 +141,28 @@ class Parameters:
         texts = self._texts(values, named)
         return BoundArguments(self, values, named, texts)
 
-    def accepts(self, name: str, value: object) -> bool:
-        """Say whether a JSON value validates as the named parameter."""
-        parameter = next(one for one in self.all if one.name == name)
-        try:
-            parameter.restore(value)
-        except (ValidationError, NotSerializable):
-            return False
-        return True
+    def dump_partial(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], places: Sequence[Parameter]
+    ) -> tuple[str, str]:
+        """Check arguments that need not be complete, and write them as JSON.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            places: The parameters that the positional arguments are for; what is left goes to ``*args``.
+
+        Raises:
+            InvalidArguments: They do not fit; the message names the parameter.
+            NotSerializable: One cannot be stored as JSON; the message names the parameter.
+        """
+        _, named = self._convert((), kwargs, Parameter.accept, partial=True)
+        positional: list[Any] = []
+        for index, value in enumerate(args):
+            parameter = places[index] if index < len(places) else self._var_positional
+            assert parameter is not None
+            checked = self._checked(parameter, value, Parameter.accept, parameter.name)
+            positional.append(self._storable(parameter, checked, parameter.name))
+        return to_json(positional), self._texts((), named)[1]
 
     def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments that fit by parameter, in the function's order, defaults filled in."""
@@ -244,14 +254,8 @@ class Parameters:
         given = {one.name for one, _ in zip(self._positional, args, strict=False)}
 
         def one_value(parameter: Parameter, value: Any, name: str) -> Any:
-            if name in unchecked:
-                return value
-            try:
-                return convert(parameter, value)
-            except ValidationError as error:
-                raise self._invalid(f"parameter {name!r}: {validation_message(error)}") from error
-            except NotSerializable as error:
-                raise NotSerializable(f"task {self.task}: parameter {name!r}: {error}") from error
+            # By the parameter's own name: a key of **kwargs may be the same as a positional-only one's.
+            return value if parameter.name in unchecked else self._checked(parameter, value, convert, name)
 
         positional: list[Any] = []
         for index, value in enumerate(args):
@@ -275,23 +279,13 @@ class Parameters:
                 raise self._invalid(f"missing {', '.join(repr(name) for name in order)}")
         return tuple(positional), named
 
-    def _dump_partial(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
-        open_places = sum(one.name not in kwargs for one in self._positional)
-        if len(args) > open_places and self._var_positional is None:
-            raise self._invalid(
-                f"has {open_places} parameter{'' if open_places == 1 else 's'} left, "
-                f"but {len(args)} positional arguments were given"
-            )
-        _, named = self._convert((), kwargs, Parameter.accept, partial=True)
-        texts = self._texts((), named)[1]
-        positional: list[Any] = []
-        for index, value in enumerate(args):
-            try:
-                to_json(value)
-            except NotSerializable as error:
-                raise NotSerializable(f"task {self.task}: positional argument {index + 1}: {error}") from error
-            positional.append(value)
-        return BoundArguments(self, tuple(args), named, (to_json(positional), texts))
+    def _checked(self, parameter: Parameter, value: Any, convert: Callable[[Parameter, Any], Any], name: str) -> Any:
+        try:
+            return convert(parameter, value)
+        except ValidationError as error:
+            raise self._invalid(f"parameter {name!r}: {validation_message(error)}") from error
+        except NotSerializable as error:
+            raise NotSerializable(f"task {self.task}: parameter {name!r}: {error}") from error
 
     def _texts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, str]:
         positional: list[Any] = []

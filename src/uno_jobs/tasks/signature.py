@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
-from typing_extensions import TypeVar
+from uno_jobs.tasks.step import R_co, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from uno_jobs.tasks.definition import Task
 
-R_co = TypeVar("R_co", covariant=True, default=Any)
-
 
 @dataclass(frozen=True, slots=True)
-class Signature(Generic[R_co]):
+class Signature(Step[R_co]):
     """A task, arguments that need not be complete, and options of the enqueue.
 
     Made by ``task.s(...)``, ``task.si(...)`` and ``task.options(...).s(...)``; its type parameter is the
@@ -29,6 +27,11 @@ class Signature(Generic[R_co]):
     immutable: bool = False
     """Whether it takes nothing from the steps before it (``si``)."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def runs_on_failure(self) -> bool:
+        """Whether it runs also when a step before it failed or was cancelled (``on_parent_failure="run"``)."""
+        return self.options.get("on_parent_failure") == "run"
 
     def __repr__(self) -> str:
         args = [repr(value) for value in self.args]
