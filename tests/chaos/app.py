@@ -1,0 +1,119 @@
+"""Jobs of every kind for the torture. Each start is noted in a file, which no fault of the database's can touch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from uno_jobs import Cancel, Snooze, get_current_job
+from uno_jobs.tasks import task
+
+NOTES = "UNO_JOBS_TORTURE_NOTES"
+"""The variable that names the file of the starts."""
+
+QUICK: dict[str, Any] = {"max_retries": 3, "retry_delay": 0.05, "retry_jitter": True}
+
+
+def note() -> None:
+    job = get_current_job()
+    line = f"{job.id} {job.lease} {job.attempt} {job.task}\n".encode()
+    with Path(os.environ[NOTES]).open("ab", buffering=0) as file:
+        file.write(line)
+
+
+@task(**QUICK)
+async def noop(number: int) -> int:
+    note()
+    return number
+
+
+@task(**QUICK)
+async def sleeper(seconds: float) -> None:
+    note()
+    await asyncio.sleep(seconds)
+
+
+@task(**QUICK)
+async def flaky(failures: int) -> int:
+    """Fail so often, then succeed."""
+    note()
+    job = get_current_job()
+    if job.failures < failures:
+        raise ValueError(f"failure {job.failures + 1}")
+    return job.failures
+
+
+@task(**QUICK)
+async def hopeless() -> None:
+    note()
+    raise RuntimeError("it never works")
+
+
+@task(**QUICK)
+async def dozy() -> None:
+    """Put it off once."""
+    note()
+    if get_current_job().attempt == 1:
+        raise Snooze(0.05)
+
+
+@task(**QUICK)
+async def gives_up() -> None:
+    note()
+    raise Cancel("not needed")
+
+
+@task(runs_in="thread", **QUICK)
+def threaded(number: int) -> int:
+    note()
+    time.sleep(0.005)
+    return number
+
+
+@task(**QUICK)
+def in_child(number: int) -> int:
+    note()
+    return number
+
+
+@task(timeout=0.2, timeout_action="terminate", terminate_grace=0.2, max_retries=1, retry_delay=0.05)
+async def stubborn() -> None:
+    """Swallow every cancellation, and go on for ever."""
+    note()
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+
+@task(**QUICK)
+def kills_its_child() -> None:
+    note()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(**QUICK)
+async def poison() -> None:
+    """Kill the process it runs in: the worker, until it is run in a child for that."""
+    note()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(unique=True, **QUICK)
+async def only_one(key: int) -> None:
+    note()
+    await asyncio.sleep(0.05)
+
+
+@task(max_retries=1000, retry_delay=0.05)
+async def count(amount: int) -> None:
+    """Exactly once, whatever happens."""
+    note()
+    async with get_current_job().transaction(kind="asyncpg") as tx:
+        await tx.connection.execute("UPDATE counter SET n = n + $1", amount)
+        tx.set_result(amount)
