@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -85,10 +86,8 @@ async def stubborn() -> None:
     """Swallow every cancellation, and go on for ever."""
     note()
     while True:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            pass
 
 
 @task(**QUICK)

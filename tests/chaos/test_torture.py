@@ -1,6 +1,6 @@
 """Thousands of jobs of every kind, and everything that can go wrong, at random; then each promise is checked.
 
-The faults follow from a seed, which is printed; UNO_JOBS_TORTURE_SEED sets it, UNO_JOBS_TORTURE_SECONDS how long it lasts
+The faults follow from a seed, which is printed. UNO_JOBS_TORTURE_SEED sets it, UNO_JOBS_TORTURE_SECONDS the length
 (300 in full; CI runs a short form).
 """
 
@@ -106,7 +106,7 @@ async def settled(connection: asyncpg.Connection[asyncpg.Record]) -> None:
 
 @pytest.mark.chaos
 async def test_nothing_is_lost_whatever_happens(database_url: str, tmp_path: Path) -> None:
-    print(f"\nseed {SEED}, {SECONDS:g} s")  # noqa: T201 - to be replayed
+    print(f"\nseed {SEED}, {SECONDS:g} s")
     chance = random.Random(SEED)
     notes = tmp_path / "starts"
     notes.touch()
@@ -136,7 +136,7 @@ async def test_nothing_is_lost_whatever_happens(database_url: str, tmp_path: Pat
                     await tree.kill()
         await check(connection, ids, cancelled, notes)
     finally:
-        print(f"faults: {Counter(faults.done if faults else [])}")  # noqa: T201 - to be replayed
+        print(f"faults: {Counter(faults.done if faults else [])}")
         await connection.close()
 
 
@@ -166,8 +166,8 @@ async def check(
     assert counted == sum(job["task"] == "count" and job["state"] == "succeeded" for job in jobs.values())
 
     running = await connection.fetchval("SELECT count(*) FROM uno_jobs.cancel_requests")
-    print(f"{len(jobs)} jobs, {len(starts)} starts, {counted} counted, {running} requests left")  # noqa: T201
-    print(Counter(f"{job['task']} {job['state']}" for job in jobs.values()))  # noqa: T201
+    print(f"{len(jobs)} jobs, {len(starts)} starts, {counted} counted, {running} requests left")
+    print(Counter(f"{job['task']} {job['state']}" for job in jobs.values()))
 
 
 def _uuid(text: str) -> UUID:

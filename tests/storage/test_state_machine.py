@@ -115,7 +115,7 @@ class Life(RuleBasedStateMachine):
         priority=st.sampled_from([1, 5, 9]),
         later=st.booleans(),
     )
-    def enqueue(self, count: int, priority: int, later: bool) -> None:  # noqa: FBT001 - hypothesis' rules
+    def enqueue(self, count: int, priority: int, later: bool) -> None:
         ids = self.run(self.lab.put(count, priority=priority, delay=LATER if later else None))
         for id_ in ids:
             self.jobs.append(Job(id_, priority, None, None if later else self.next_place()))
@@ -199,7 +199,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_state("running"))
     @rule(data=st.data(), retried_later=st.booleans())
-    def end(self, data: st.DataObject, retried_later: bool) -> None:  # noqa: FBT001 - hypothesis' rules
+    def end(self, data: st.DataObject, retried_later: bool) -> None:
         worker = data.draw(st.sampled_from(sorted({job.worker for job in self.in_state("running")})))
         jobs = data.draw(st.lists(st.sampled_from(self.held_by(worker)), unique=True, min_size=1))
         how = data.draw(st.sampled_from(["succeeded", "failed", "retried", "snoozed", "cancelled", "handed_back"]))
