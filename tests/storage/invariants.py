@@ -51,9 +51,21 @@ _RULES = {
                    array_agg(a.outcome::text ORDER BY a.attempt DESC) AS ends
             FROM uno_jobs.attempts a WHERE a.job_id = o.id) a ON true
         WHERE o.attempt <> a.starts OR o.failures <> a.failures OR o.lost > a.losses
-           OR (o.state = 'succeeded' AND a.ends[1] IS DISTINCT FROM 'succeeded')
+           OR (o.state = 'succeeded' AND a.ends[1] IS DISTINCT FROM 'succeeded'
+               AND (SELECT j.task FROM uno_jobs.jobs j WHERE j.id = o.id) IS NOT NULL)
            OR (o.state = 'failed' AND coalesce(a.ends[1], '') NOT IN ('failed', 'lost'))
            OR (o.state <> 'succeeded' AND 'succeeded' = ANY (a.ends))""",
+    "a job waits for as many parents as are unfinished, or about to say that they have ended": """
+        SELECT l.id FROM uno_jobs.live_jobs l
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS parents FROM uno_jobs.job_edges e
+            LEFT JOIN uno_jobs.live_jobs p ON p.id = e.parent_id
+            LEFT JOIN uno_jobs.pending_releases r ON r.job_id = e.parent_id
+            WHERE e.child_id = l.id AND (p.id IS NOT NULL OR r.job_id IS NOT NULL)) e ON true
+        WHERE l.pending_parents <> e.parents OR (l.state = 'waiting') <> (e.parents > 0)""",
+    "a job knows that others wait for it": """
+        SELECT l.id FROM uno_jobs.live_jobs l
+        WHERE NOT l.has_children AND EXISTS (SELECT FROM uno_jobs.job_edges e WHERE e.parent_id = l.id)""",
     "attempts belong to jobs": """
         SELECT a.job_id FROM uno_jobs.attempts a
         WHERE NOT EXISTS (SELECT FROM uno_jobs.jobs j WHERE j.id = a.job_id)""",

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 MAX_LOST = 3
 LATER = 3600.0
-TABLES = "jobs, live_jobs, attempts, outcomes, cancel_requests, result_waiters, progress, workers, job_edges"
+TABLES = (
+    *("jobs", "live_jobs", "attempts", "outcomes", "cancel_requests", "result_waiters", "progress", "workers"),
+    *("job_edges", "pending_releases"),
+)
 
 _place: dict[str, Any] = {}
 
@@ -92,7 +95,7 @@ class Life(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         async def go() -> None:
-            await self.lab.eye.execute("TRUNCATE " + ", ".join(f"uno_jobs.{table}" for table in TABLES.split(", ")))
+            await self.lab.eye.execute("TRUNCATE " + ", ".join(f"uno_jobs.{table}" for table in TABLES))
             if "hands" not in _place:
                 _place["hands"] = [await self.lab.hand() for _ in range(3)]
             self.hands = _place["hands"]

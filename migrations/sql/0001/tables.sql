@@ -21,13 +21,15 @@ CREATE TABLE uno_jobs.jobs (
     expires_at  timestamptz,
     workflow_id uuid,
     priority    smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
-    task        text NOT NULL,
-    version     text NOT NULL,
+    task        text,
+    version     text,
     queue       text NOT NULL CHECK (length(queue) BETWEEN 1 AND 128),
     unique_key  text,
     args        jsonb NOT NULL,
     kwargs      jsonb NOT NULL,
-    metadata    jsonb
+    metadata    jsonb,
+    step        jsonb,
+    CONSTRAINT join_has_no_version CHECK ((task IS NULL) = (version IS NULL))
 );
 COMMENT ON TABLE  uno_jobs.jobs IS 'What was asked for, one row a job. Written once; only on_duplicate=replace changes a row, before the first start.';
 COMMENT ON COLUMN uno_jobs.jobs.id IS 'UUIDv7, made by the client or given by the caller.';
@@ -36,13 +38,16 @@ COMMENT ON COLUMN uno_jobs.jobs.run_at IS 'The earliest start asked for; null: a
 COMMENT ON COLUMN uno_jobs.jobs.expires_at IS 'A job that has not started by then is cancelled; null: never.';
 COMMENT ON COLUMN uno_jobs.jobs.workflow_id IS 'The workflow (chain or group) that this job belongs to, if any.';
 COMMENT ON COLUMN uno_jobs.jobs.priority IS '0 to 9, lower runs first: critical 1, high 3, normal 5, low 7.';
-COMMENT ON COLUMN uno_jobs.jobs.task IS 'The task''s name.';
+COMMENT ON COLUMN uno_jobs.jobs.task IS 'The task''s name; null for a join, the place in a workflow where a group''s results come together.';
 COMMENT ON COLUMN uno_jobs.jobs.version IS 'The task''s version; only a worker that knows it claims the job.';
 COMMENT ON COLUMN uno_jobs.jobs.queue IS 'The queue, 1 to 128 characters.';
 COMMENT ON COLUMN uno_jobs.jobs.unique_key IS 'The key under which at most one job of this task is unfinished; null: not unique.';
 COMMENT ON COLUMN uno_jobs.jobs.args IS 'Positional arguments, a JSON array.';
 COMMENT ON COLUMN uno_jobs.jobs.kwargs IS 'Keyword arguments, a JSON object.';
 COMMENT ON COLUMN uno_jobs.jobs.metadata IS 'The caller''s metadata, a JSON object; null: none.';
+COMMENT ON COLUMN uno_jobs.jobs.step IS 'How a step of a workflow gets its arguments from those before it; null: it takes none.';
+
+CREATE INDEX jobs_workflow ON uno_jobs.jobs (workflow_id) WHERE workflow_id IS NOT NULL;
 
 -- Drawn when a job becomes ready. CACHE 1, so that order is as fair as commits are; nothing needs it unique.
 CREATE SEQUENCE uno_jobs.ready_seq AS bigint CACHE 1;
@@ -65,10 +70,12 @@ CREATE TABLE uno_jobs.live_jobs (
     suspect         boolean  NOT NULL DEFAULT false,
     key_until_start boolean  NOT NULL DEFAULT false,
     has_children    boolean  NOT NULL DEFAULT false,
-    task            text NOT NULL,
-    version         text NOT NULL,
+    run_anyway      boolean  NOT NULL DEFAULT false,
+    task            text,
+    version         text,
     queue           text NOT NULL,
     unique_key      text,
+    CONSTRAINT join_only_waits CHECK (task IS NOT NULL OR state = 'waiting'),
     CONSTRAINT state_is_live CHECK (state IN ('waiting', 'scheduled', 'ready', 'running')),
     CONSTRAINT running_has_lease CHECK ((state = 'running') = (lease IS NOT NULL AND worker_id IS NOT NULL))
 ) WITH (
@@ -98,6 +105,7 @@ COMMENT ON COLUMN uno_jobs.live_jobs.lost IS 'Attempts (since the last retry by 
 COMMENT ON COLUMN uno_jobs.live_jobs.suspect IS 'Was running, among others, when a process died.';
 COMMENT ON COLUMN uno_jobs.live_jobs.key_until_start IS 'unique_until=started: the key is freed at the first start.';
 COMMENT ON COLUMN uno_jobs.live_jobs.has_children IS 'Other jobs wait for this one.';
+COMMENT ON COLUMN uno_jobs.live_jobs.run_anyway IS 'on_parent_failure=run: it starts when all its parents have ended, however they did.';
 COMMENT ON COLUMN uno_jobs.live_jobs.task IS 'As in jobs; here for the claim and the unique index.';
 COMMENT ON COLUMN uno_jobs.live_jobs.version IS 'As in jobs; here for the claim.';
 COMMENT ON COLUMN uno_jobs.live_jobs.queue IS 'As in jobs; here for the claim.';
@@ -181,6 +189,12 @@ COMMENT ON COLUMN uno_jobs.job_edges.parent_id IS 'The job that must finish firs
 COMMENT ON COLUMN uno_jobs.job_edges.child_id IS 'The job that waits for it.';
 COMMENT ON COLUMN uno_jobs.job_edges.kind IS 'chain: a step and the next; member: a group''s member and what follows the group.';
 COMMENT ON COLUMN uno_jobs.job_edges.position IS 'The parent''s place among the child''s parents.';
+
+CREATE TABLE uno_jobs.pending_releases (
+    job_id uuid PRIMARY KEY
+);
+COMMENT ON TABLE  uno_jobs.pending_releases IS 'Jobs whose end has yet to reach those that wait for them; nearly always empty.';
+COMMENT ON COLUMN uno_jobs.pending_releases.job_id IS 'The job that has ended.';
 
 CREATE TABLE uno_jobs.task_versions (
     task        text NOT NULL,

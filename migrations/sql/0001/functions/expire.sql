@@ -10,6 +10,7 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     v_ids uuid[];
+    v_parents uuid[];
 BEGIN
     WITH picked AS MATERIALIZED (
         SELECT l.id FROM uno_jobs.live_jobs l
@@ -17,13 +18,16 @@ BEGIN
         ORDER BY l.expires_at LIMIT p_limit FOR UPDATE SKIP LOCKED
     ), gone AS (
         DELETE FROM uno_jobs.live_jobs l USING picked p WHERE l.id = p.id
-        RETURNING l.id, l.attempt, l.failures, l.lost
+        RETURNING l.id, l.attempt, l.failures, l.lost, l.has_children
     ), ended AS (
         INSERT INTO uno_jobs.outcomes (id, finished_at, state, attempt, failures, lost, error)
         SELECT g.id, uno_jobs.clock(), 'cancelled', g.attempt, g.failures, g.lost, 'expired before it started' FROM gone g
-        RETURNING id
     )
-    SELECT array_agg(e.id) INTO v_ids FROM ended e;
+    SELECT array_agg(g.id), array_agg(g.id) FILTER (WHERE g.has_children) INTO v_ids, v_parents FROM gone g;
+    IF v_parents IS NOT NULL THEN
+        INSERT INTO uno_jobs.pending_releases (job_id) SELECT unnest(v_parents) ON CONFLICT DO NOTHING;
+        PERFORM uno_jobs.release_pending(p_limit);
+    END IF;
     PERFORM uno_jobs.tidy_finished(v_ids);
     RETURN coalesce(cardinality(v_ids), 0);
 END $$;

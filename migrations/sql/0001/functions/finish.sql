@@ -30,7 +30,7 @@ BEGIN
             SELECT l.id, g.result
             FROM unnest(p_ids, p_leases, p_results) AS g (id, lease, result)
             JOIN uno_jobs.live_jobs l ON l.id = g.id
-            WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker
+            WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker AND NOT l.has_children
             FOR UPDATE OF l SKIP LOCKED
         ), ended AS (
             DELETE FROM uno_jobs.live_jobs l USING picked p WHERE l.id = p.id
@@ -44,6 +44,11 @@ BEGIN
             RETURNING o.id
         )
         SELECT count(*), array_agg(r.id) INTO v_recorded, v_done FROM recorded r;
+        IF v_recorded < cardinality(p_ids) THEN
+            v_final := uno_jobs.finish_parents(p_worker, p_ids, p_leases, p_results);
+            v_recorded := v_recorded + coalesce(cardinality(v_final), 0);
+            v_done := v_done || v_final;
+        END IF;
     END IF;
     IF jsonb_array_length(p_others) > 0 THEN
         SELECT count(*), array_agg(s.id) FILTER (WHERE s.state IN ('failed', 'cancelled')) INTO v_settled, v_final

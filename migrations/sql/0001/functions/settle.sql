@@ -16,7 +16,18 @@ DECLARE
     v_now timestamptz := uno_jobs.clock();
     r record;
     v_queues text[] := '{}';
+    v_parents uuid[];
+    v_free uuid[];
+    v_ended uuid[];
 BEGIN
+    -- Jobs that others wait for end only when those can be told.
+    SELECT array_agg(k.id) INTO v_parents
+    FROM (SELECT l.id FROM jsonb_to_recordset(p_ends) AS e (id uuid, lease bigint) JOIN uno_jobs.live_jobs l ON l.id = e.id
+          WHERE l.lease = e.lease AND l.worker_id IS NOT DISTINCT FROM p_worker AND l.has_children
+          ORDER BY l.id FOR UPDATE OF l SKIP LOCKED) k;
+    IF v_parents IS NOT NULL THEN
+        v_free := uno_jobs.lock_families(v_parents);
+    END IF;
     FOR r IN
         WITH given AS MATERIALIZED (
             SELECT e.*, c.job_id IS NOT NULL AS cancel_asked, c.reason AS cancel_reason
@@ -25,13 +36,13 @@ BEGIN
                 traceback text, peak_memory bigint, alone boolean, max_lost integer)
             LEFT JOIN uno_jobs.cancel_requests c ON c.job_id = e.id
         ), picked AS MATERIALIZED (
-            SELECT g.*, l.queue, l.seq, l.started_at, l.attempt, l.failures, l.lost, l.suspect,
+            SELECT g.*, l.queue, l.seq, l.started_at, l.attempt, l.failures, l.lost, l.suspect, l.has_children,
                    (g.outcome = 'lost' AND g.alone)::integer AS counts
             FROM given g JOIN uno_jobs.live_jobs l ON l.id = g.id
             WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker
             FOR UPDATE OF l SKIP LOCKED
         ), judged AS MATERIALIZED (
-            SELECT p.*,
+            SELECT n.* FROM (SELECT p.*,
                 CASE
                     WHEN p.outcome = 'cancelled' OR p.cancel_asked THEN 'cancelled'
                     WHEN p.outcome = 'failed' THEN 'failed'
@@ -39,7 +50,8 @@ BEGIN
                     WHEN p.outcome IN ('retried', 'snoozed') AND p.delay > 0 THEN 'scheduled'
                     ELSE 'ready'
                 END::uno_jobs.job_state AS next
-            FROM picked p
+            FROM picked p) n
+            WHERE n.next NOT IN ('failed', 'cancelled') OR NOT n.has_children OR n.id = ANY (v_free)
         ), gone AS (
             DELETE FROM uno_jobs.live_jobs l USING judged j
             WHERE l.id = j.id AND j.next IN ('failed', 'cancelled')
@@ -71,15 +83,20 @@ BEGIN
                    CASE WHEN j.cancel_asked THEN coalesce(j.cancel_reason, 'cancelled on request') ELSE j.error END
             FROM judged j WHERE j.next IN ('failed', 'cancelled')
         )
-        SELECT j.id, j.next, j.queue FROM judged j
+        SELECT j.id, j.next, j.queue, j.has_children FROM judged j
     LOOP
         id := r.id;
         state := r.next;
         IF r.next = 'ready' THEN
             v_queues := v_queues || r.queue::text;
+        ELSIF r.has_children AND r.next IN ('failed', 'cancelled') THEN
+            v_ended := v_ended || r.id;
         END IF;
         RETURN NEXT;
     END LOOP;
+    IF v_ended IS NOT NULL THEN
+        PERFORM uno_jobs.propagate(v_ended);
+    END IF;
     IF cardinality(v_queues) > 0 THEN
         PERFORM uno_jobs.wake(v_queues);
     END IF;

@@ -1,0 +1,42 @@
+-- finish, for jobs that others wait for. Parents, then their children are locked, nobody is waited for; a parent one of
+-- whose children is locked elsewhere is left, whole, and sent again.
+CREATE FUNCTION uno_jobs.finish_parents(p_worker uuid, p_ids uuid[], p_leases bigint[], p_results text[]) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE
+SET search_path = uno_jobs, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    v_now timestamptz := uno_jobs.clock();
+    v_ours uuid[];
+    v_done uuid[];
+BEGIN
+    SELECT array_agg(k.id) INTO v_ours
+    FROM (SELECT l.id FROM unnest(p_ids, p_leases) AS g (id, lease) JOIN uno_jobs.live_jobs l ON l.id = g.id
+          WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker AND l.has_children
+          ORDER BY l.id FOR UPDATE OF l SKIP LOCKED) k;
+    IF v_ours IS NULL THEN
+        RETURN NULL;
+    END IF;
+    v_ours := uno_jobs.lock_families(v_ours);
+    WITH ended AS (
+        DELETE FROM uno_jobs.live_jobs l USING unnest(p_ids, p_results) AS g (id, result)
+        WHERE l.id = g.id AND l.id = ANY (v_ours)
+        RETURNING l.id, l.lease, l.started_at, l.attempt, l.failures, l.lost, g.result
+    ), tried AS (
+        INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome)
+        SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded' FROM ended e
+    ), recorded AS (
+        INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result)
+        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb FROM ended e
+        RETURNING o.id
+    )
+    SELECT array_agg(r.id) INTO v_done FROM recorded r;
+    PERFORM uno_jobs.propagate(v_done);
+    RETURN v_done;
+END $$;
+COMMENT ON FUNCTION uno_jobs.finish_parents(uuid, uuid[], bigint[], text[]) IS
+    'Record successes of jobs that others wait for, and release those; returns the jobs that were recorded.';

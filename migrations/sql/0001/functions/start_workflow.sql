@@ -1,0 +1,15 @@
+-- Empty groups are over before they begin. Their children, of this very transaction, are nobody else's to lock.
+CREATE FUNCTION uno_jobs.start_workflow(p_workflow uuid, p_empty uuid[], p_queues text[], p_notify boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = uno_jobs, pg_temp
+AS $$
+BEGIN
+    IF cardinality(p_empty) > 0 THEN
+        PERFORM uno_jobs.propagate(uno_jobs.lock_families(uno_jobs.finish_joins(p_empty)));
+    END IF;
+    IF p_notify THEN
+        PERFORM uno_jobs.wake(p_queues);
+    END IF;
+END $$;
+COMMENT ON FUNCTION uno_jobs.start_workflow(uuid, uuid[], text[], boolean) IS
+    'End the empty groups of a workflow that has just been inserted, and wake workers for its first steps.';

@@ -1,0 +1,64 @@
+"""Workflows put straight into the database: a list of nodes, each with its parents before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uuid_utils.compat as uuids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from tests.storage.lab import Lab
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step, or a join, and the places of the nodes that it waits for."""
+
+    parents: tuple[int, ...] = ()
+    run_anyway: bool = False
+    join: bool = False
+    key: str | None = None
+
+
+async def put_workflow(lab: Lab, nodes: Sequence[Node], *, on: Any = None) -> list[UUID]:
+    """Insert a workflow in one transaction, as the queue does."""
+    connection = on or lab.eye
+    workflow = uuids.uuid7()
+    ids = [uuids.uuid7() for _ in nodes]
+    edges = [(ids[parent], ids[n], at) for n, node in enumerate(nodes) for at, parent in enumerate(node.parents)]
+    async with connection.transaction():
+        await connection.execute(
+            "SELECT uno_jobs.enqueue_edges($1, $2, $3, $4)",
+            [edge[0] for edge in edges],
+            [edge[1] for edge in edges],
+            ["chain"] * len(edges),
+            [edge[2] for edge in edges],
+        )
+        count = len(nodes)
+        await connection.execute(
+            "SELECT uno_jobs.enqueue_steps($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+            workflow,
+            ids,
+            [None if node.join else "t" for node in nodes],
+            [None if node.join else "1" for node in nodes],
+            ["default"] * count,
+            [5] * count,
+            ["[]"] * count,
+            ["{}"] * count,
+            [None] * count,
+            [None] * count,
+            [None] * count,
+            [None] * count,
+            [node.key for node in nodes],
+            [None] * count,
+            [False] * count,
+            [None] * count,
+            [node.run_anyway for node in nodes],
+        )
+        empty = [id_ for id_, node in zip(ids, nodes, strict=True) if node.join and not node.parents]
+        await connection.execute("SELECT uno_jobs.start_workflow($1, $2, $3, true)", workflow, empty, ["default"])
+    return ids
