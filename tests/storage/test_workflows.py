@@ -149,6 +149,21 @@ async def test_an_expired_step_ends_what_waits_for_it(lab: Lab) -> None:
     assert await states(lab, ids) == ["cancelled", "cancelled"]
 
 
+async def test_cancelling_a_step_ends_what_waits_for_it_in_the_callers_transaction(lab: Lab) -> None:
+    ids = await put_workflow(lab, [Node(), Node((0,)), Node((1,)), Node((2,), run_anyway=True)])
+    caller = await lab.session()
+    transaction = caller.transaction()
+    await transaction.start()
+    assert await caller.fetchval("SELECT uno_jobs.cancel($1)", ids[1]) == "cancelled"
+    await transaction.rollback()
+    assert await states(lab, ids) == ["ready", "waiting", "waiting", "waiting"]
+    assert await caller.fetchval("SELECT uno_jobs.cancel($1)", ids[1]) == "cancelled"
+    assert await states(lab, ids) == ["ready", "cancelled", "cancelled", "ready"]
+    outcome = await lab.outcome(ids[2])
+    assert outcome is not None
+    assert outcome["error"] == f"job {ids[1]}, which it waited for, was cancelled"
+
+
 async def test_many_members_finished_by_four_workers_release_their_successor_once(lab: Lab) -> None:
     members = 2000
     ids = await put_workflow(lab, [*(Node() for _ in range(members)), Node(tuple(range(members)))])

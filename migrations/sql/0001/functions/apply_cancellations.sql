@@ -11,6 +11,7 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     v_ids uuid[];
+    v_parents uuid[];
 BEGIN
     IF NOT EXISTS (SELECT FROM uno_jobs.cancel_requests) THEN
         RETURN 0;
@@ -22,15 +23,15 @@ BEGIN
         LIMIT p_limit FOR UPDATE OF l SKIP LOCKED
     ), gone AS (
         DELETE FROM uno_jobs.live_jobs l USING picked p WHERE l.id = p.id
-        RETURNING l.id, l.attempt, l.failures, l.lost, p.reason
+        RETURNING l.id, l.attempt, l.failures, l.lost, l.has_children, p.reason
     ), ended AS (
         INSERT INTO uno_jobs.outcomes (id, finished_at, started_at, state, attempt, failures, lost, error)
         SELECT g.id, uno_jobs.clock(), (SELECT max(a.started_at) FROM uno_jobs.attempts a WHERE a.job_id = g.id),
                'cancelled', g.attempt, g.failures, g.lost, coalesce(g.reason, 'cancelled on request')
         FROM gone g
-        RETURNING id
     )
-    SELECT array_agg(e.id) INTO v_ids FROM ended e;
+    SELECT array_agg(g.id), array_agg(g.id) FILTER (WHERE g.has_children) INTO v_ids, v_parents FROM gone g;
+    PERFORM uno_jobs.tell_children(v_parents);
     PERFORM uno_jobs.tidy_finished(v_ids);
     RETURN coalesce(cardinality(v_ids), 0);
 END $$;

@@ -24,10 +24,7 @@ BEGIN
         SELECT g.id, uno_jobs.clock(), 'cancelled', g.attempt, g.failures, g.lost, 'expired before it started' FROM gone g
     )
     SELECT array_agg(g.id), array_agg(g.id) FILTER (WHERE g.has_children) INTO v_ids, v_parents FROM gone g;
-    IF v_parents IS NOT NULL THEN
-        INSERT INTO uno_jobs.pending_releases (job_id) SELECT unnest(v_parents) ON CONFLICT DO NOTHING;
-        PERFORM uno_jobs.release_pending(p_limit);
-    END IF;
+    PERFORM uno_jobs.tell_children(v_parents);
     PERFORM uno_jobs.tidy_finished(v_ids);
     RETURN coalesce(cardinality(v_ids), 0);
 END $$;

@@ -34,7 +34,7 @@ BEGIN
         -- block's rollback gives that lock back; without it the job's outcome would have to wait for this transaction.
         BEGIN
             DELETE FROM uno_jobs.live_jobs l WHERE l.id = p_id AND l.state <> 'running'
-            RETURNING l.attempt, l.failures, l.lost INTO STRICT v_job;
+            RETURNING l.attempt, l.failures, l.lost, l.has_children INTO STRICT v_job;
         EXCEPTION WHEN no_data_found THEN
             CONTINUE;
         END;
@@ -45,6 +45,9 @@ BEGIN
         DELETE FROM uno_jobs.progress p WHERE p.job_id = p_id;
         IF p_notify AND EXISTS (SELECT FROM uno_jobs.result_waiters w WHERE w.job_id = p_id) THEN
             PERFORM pg_notify((SELECT channel FROM uno_jobs.schema_info), 'done ' || p_id);
+        END IF;
+        IF v_job.has_children THEN
+            PERFORM uno_jobs.tell_children(ARRAY[p_id]);
         END IF;
         RETURN 'cancelled';
     END LOOP;
