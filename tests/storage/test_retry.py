@@ -12,6 +12,7 @@ import pytest
 
 from tests.storage import invariants
 from tests.storage.plans import explained
+from tests.storage.workflows import Node, put_workflow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -120,10 +121,8 @@ async def test_what_is_scheduled_is_due_now(lab: Lab, attempt: int) -> None:
 
 @pytest.mark.parametrize("state", ["waiting", "ready", "running", "succeeded"])
 async def test_what_has_not_failed_is_refused(lab: Lab, state: str) -> None:
-    (id_,) = await lab.put()
+    id_ = (await put_workflow(lab, [Node(), Node((0,))]))[1] if state == "waiting" else (await lab.put())[0]
     hand = await lab.hand()
-    if state == "waiting":
-        await lab.eye.execute("UPDATE uno_jobs.live_jobs SET state = 'waiting', seq = NULL, pending_parents = 1")
     if state in ("running", "succeeded"):
         await hand.claim()
     if state == "succeeded":
