@@ -90,6 +90,10 @@ class Gateway:
         """Cancel jobs that expired before they started; returns how many."""
         return (await self._rows("SELECT {}.expire($1)", limit))[0][0]
 
+    async def release_pending(self, limit: int) -> int:
+        """Let ends reach those that wait for them and could not be locked before; returns how many ends did."""
+        return (await self._rows("SELECT {}.release_pending($1)", limit))[0][0]
+
     async def register(
         self,
         worker: UUID,

@@ -74,6 +74,7 @@ class Chores:
         wait = await self._promote(gateway)
         while await gateway.expire(BATCH) == BATCH:
             pass
+        await gateway.release_pending(BATCH)
         if time.monotonic() >= self._strays_due:
             await self._gather_strays(gateway)
             self._strays_due = time.monotonic() + STRAYS_EVERY
