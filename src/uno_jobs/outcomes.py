@@ -19,6 +19,8 @@ class Succeeded:
     """The task returned; ``result`` is JSON text that PostgreSQL will accept."""
 
     result: str
+    peak_memory: int | None = None
+    """Here and below: the most memory that the attempt used at once, in bytes, if it ran in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Failed:
     """The attempt failed and the job with it."""
 
     error: ErrorRecord
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Retried:
 
     error: ErrorRecord
     delay: float
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Snoozed:
     """The task asked to run again in ``delay`` seconds; no retry is used up."""
 
     delay: float
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Cancelled:
     """The task, or somebody else, ended the job."""
 
     reason: str
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class HandedBack:
     """The worker gives the job up unharmed (shutdown): ready again, no retry used up."""
 
     reason: str
+    peak_memory: int | None = None
 
 
 Outcome = Succeeded | Failed | Retried | Snoozed | Cancelled | HandedBack

@@ -32,6 +32,17 @@ async def test_a_success_moves_the_job_to_its_outcome(lab: Lab) -> None:
     assert (attempt["attempt"], attempt["outcome"], attempt["started_at"]) == (1, "succeeded", job["started_at"])
 
 
+async def test_peak_memories_go_with_their_successes(lab: Lab) -> None:
+    """The array of peaks may have gaps, and may end before the others do."""
+    ids = await lab.put(4)
+    hand = await lab.hand()
+    await hand.claim()
+    leases = [hand.leases[id_] for id_ in ids]
+    assert await hand.gateway.finish(hand.id, ids, leases, ["1"] * 4, "[]", [None, 5_000_000_000, 7]) == []
+    peaks = {row["job_id"]: row["peak_memory"] for row in await lab.eye.fetch("SELECT * FROM uno_jobs.attempts")}
+    assert [peaks[id_] for id_ in ids] == [None, 5_000_000_000, 7, None]
+
+
 async def test_the_wrong_worker_or_lease_changes_nothing(lab: Lab) -> None:
     ids = await lab.put(2)
     hand, thief = await lab.hand(), await lab.hand()

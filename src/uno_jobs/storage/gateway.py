@@ -57,10 +57,21 @@ class Gateway:
         )
 
     async def finish(
-        self, worker: UUID, ids: Sequence[UUID], leases: Sequence[int], results: Sequence[str], others: str
+        self,
+        worker: UUID,
+        ids: Sequence[UUID],
+        leases: Sequence[int],
+        results: Sequence[str],
+        others: str,
+        peaks: Sequence[int | None] = (),
     ) -> list[asyncpg.Record]:
-        """Record ended attempts; returns (id, lease, fate) of those that were not recorded: stale or locked."""
-        return await self._rows("SELECT * FROM {}.finish($1, $2, $3, $4, $5)", worker, ids, leases, results, others)
+        """Record ended attempts; returns (id, lease, fate) of those that were not recorded: stale or locked.
+
+        ``peaks`` are peak memories, in bytes; it goes with ``ids`` and may end before them.
+        """
+        return await self._rows(
+            "SELECT * FROM {}.finish($1, $2, $3, $4, $5, $6)", worker, ids, leases, results, others, peaks
+        )
 
     async def held(self, worker: UUID) -> list[asyncpg.Record]:
         """Return (id, lease, cancel_asked) of what the database believes that the worker runs."""

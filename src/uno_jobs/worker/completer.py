@@ -165,10 +165,11 @@ def _size(outcome: Outcome | None) -> int:
             return 0
 
 
-def _arrays(batch: list[Holding]) -> tuple[list[Any], list[int], list[str], str]:
+def _arrays(batch: list[Holding]) -> tuple[list[Any], list[int], list[str], str, list[int | None]]:
     ids: list[Any] = []
     leases: list[int] = []
     results: list[str] = []
+    peaks: list[int | None] = []
     others: list[dict[str, Any]] = []
     for holding in batch:
         outcome = holding.outcome
@@ -176,9 +177,15 @@ def _arrays(batch: list[Holding]) -> tuple[list[Any], list[int], list[str], str]
             ids.append(holding.job.id)
             leases.append(holding.job.lease)
             results.append(outcome.result)
+            if outcome.peak_memory is not None:
+                # Most batches have none, and where the list ends there are no more.
+                peaks.extend([None] * (len(ids) - 1 - len(peaks)))
+                peaks.append(outcome.peak_memory)
         else:
             others.append({"id": str(holding.job.id), "lease": holding.job.lease, **_record(outcome)})
-    return ids, leases, results, json.dumps(others)
+            if outcome is not None and outcome.peak_memory is not None:
+                others[-1]["peak_memory"] = outcome.peak_memory
+    return ids, leases, results, json.dumps(others), peaks
 
 
 def _record(outcome: Outcome | None) -> dict[str, Any]:
