@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from uno_jobs.middleware import TaskMiddleware
     from uno_jobs.queue.default import configure
     from uno_jobs.queue.handles import JobHandle
+    from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.queue import Queue
     from uno_jobs.queue.sync import SyncQueue
     from uno_jobs.tasks.decorator import task
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cancel",
+    "CancelResult",
     "Fail",
     "JobHandle",
     "Queue",
@@ -43,6 +45,7 @@ __all__ = [
 # Imported when first asked for, so that a program pays for no more than it uses.
 _HOMES = {
     "Cancel": "errors",
+    "CancelResult": "queue.moves",
     "Fail": "errors",
     "JobHandle": "queue.handles",
     "Queue": "queue.queue",

@@ -63,7 +63,7 @@ class LargePayloadWarning(UserWarning):
 
 
 class DuplicateJob(EnqueueError):
-    """``on_duplicate="raise"``: an unfinished job holds the key."""
+    """``on_duplicate="raise"``, or a retry by hand: an unfinished job, ``job_id``, holds the key."""
 
     def __init__(self, message: str, *, job_id: str) -> None:
         super().__init__(message)
@@ -71,7 +71,7 @@ class DuplicateJob(EnqueueError):
 
 
 class EnqueueConflict(EnqueueError):
-    """A race for a unique key was lost under REPEATABLE READ or SERIALIZABLE (40001): retry the transaction."""
+    """A race for a unique key or a job was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction."""
 
 
 # --- connections and the database ---------------------------------------------------------------------------------
@@ -181,6 +181,10 @@ class JobNotFound(UnoJobsError, LookupError):
     """There is no job of that id."""
 
 
+class RetryRefused(UnoJobsError):
+    """``retry``: the job is waiting, ready or running already, or has succeeded; nothing was changed."""
+
+
 class JobFailed(UnoJobsError):
     """``handle.result()``: the job failed; carries the error as it was recorded."""
 
@@ -200,7 +204,7 @@ class ResultTimeout(UnoJobsError, TimeoutError):
 
 
 class NotCommitted(UnoJobsError):
-    """``handle.result()``: the transaction that enqueued the job is still open."""
+    """A handle was asked about a job whose enqueueing transaction is still open, or was rolled back."""
 
 
 # --- control by exception: raised by a task to say how its attempt ends ---------------------------------------------

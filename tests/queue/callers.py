@@ -53,6 +53,12 @@ class Caller:
     async def enqueue_many(self, jobs: Any, **options: Any) -> Any:
         return await self.queue.enqueue_many(jobs, connection=self.connection, **options)
 
+    async def cancel(self, job_id: Any, reason: str | None = None) -> Any:
+        return await self.queue.cancel(job_id, reason, connection=self.connection)
+
+    async def retry(self, job_id: Any) -> None:
+        await self.queue.retry(job_id, connection=self.connection)
+
     async def begin(self) -> None:
         if self.kind.startswith("asyncpg") and self.level != AUTOCOMMIT:
             await self.connection.execute(f"BEGIN ISOLATION LEVEL {self.level}")
@@ -94,6 +100,12 @@ class SyncCaller(Caller):
 
     async def enqueue_many(self, jobs: Any, **options: Any) -> Any:
         return await asyncio.to_thread(self.queue.enqueue_many, jobs, connection=self.connection, **options)
+
+    async def cancel(self, job_id: Any, reason: str | None = None) -> Any:
+        return await asyncio.to_thread(self.queue.cancel, job_id, reason, connection=self.connection)
+
+    async def retry(self, job_id: Any) -> None:
+        await asyncio.to_thread(self.queue.retry, job_id, connection=self.connection)
 
     async def raw(self, sql: str) -> list[Any]:
         return await asyncio.to_thread(self._raw, sql)

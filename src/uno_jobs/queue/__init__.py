@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from uno_jobs.queue.default import configure, get_default_queue, get_default_sync_queue
 from uno_jobs.queue.handles import JobHandle, SyncJobHandle
+from uno_jobs.queue.moves import CancelResult
 from uno_jobs.queue.queue import Queue
 from uno_jobs.queue.status import JobStatus
 from uno_jobs.queue.sync import SyncQueue
 
 __all__ = [
+    "CancelResult",
     "JobHandle",
     "JobStatus",
     "Queue",

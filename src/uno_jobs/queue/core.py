@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted
-from uno_jobs.queue import batches
+from uno_jobs.queue import batches, moves
 from uno_jobs.queue.options import join
 from uno_jobs.queue.recorded import RecordedTask, look_up
 from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests
@@ -166,12 +166,33 @@ class QueueCore:
         yield from self.check_steps()
         status = yield from read_status(self.schema, id_)
         if status is None:
-            if handed_in:
-                raise NotCommitted(
-                    f"job {id_} cannot be seen: the transaction that enqueued it is still open or was rolled back"
-                )
-            raise JobNotFound(f"there is no job {id_}: it was never committed, or its record has been pruned")
+            raise _not_seen(id_, handed_in)
         return status
+
+    def cancel_steps(
+        self, id_: str, reason: str | None, *, two_phase: bool, handed_in: bool
+    ) -> Steps[moves.CancelResult]:
+        """Cancel a job.
+
+        Raises:
+            NotCommitted, JobNotFound: It cannot be seen.
+        """
+        yield from self.check_steps()
+        result = yield from moves.cancel_job(self.schema, id_, reason, notify=self.notify and not two_phase)
+        if result is None:
+            raise _not_seen(id_, handed_in)
+        return result
+
+    def retry_steps(self, id_: str, *, two_phase: bool, handed_in: bool) -> Steps[None]:
+        """Retry a job.
+
+        Raises:
+            NotCommitted, JobNotFound: It cannot be seen.
+            RetryRefused, DuplicateJob: It cannot be retried.
+        """
+        yield from self.check_steps()
+        if not (yield from moves.retry_job(self.schema, id_, notify=self.notify and not two_phase)):
+            raise _not_seen(id_, handed_in)
 
     def _resolve(self, requests: Sequence[EnqueueRequest | ByName]) -> Steps[list[EnqueueRequest]]:
         """Look up what this process does not know: one statement for each task and version."""
@@ -193,6 +214,14 @@ class QueueCore:
         if notify is None:
             return self.notify
         return checks.flag(notify, "notify")
+
+
+def _not_seen(id_: str, handed_in: bool) -> NotCommitted | JobNotFound:
+    if handed_in:
+        return NotCommitted(
+            f"job {id_} cannot be seen: the transaction that enqueued it is still open or was rolled back"
+        )
+    return JobNotFound(f"there is no job {id_}: it was never committed, or its record has been pruned")
 
 
 def parse_job_id(value: object) -> str:

@@ -12,6 +12,7 @@ from uno_jobs.storable import from_json
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.queue import Queue
     from uno_jobs.queue.status import JobStatus
     from uno_jobs.queue.sync import SyncQueue
@@ -95,6 +96,37 @@ class JobHandle(_Handle, Generic[R_co]):
         """
         return self._load(await self._queue.result_of(self._id, timeout, handed_in=self._handed_in))
 
+    async def cancel(self, reason: str | None = None, *, connection: Any = None) -> CancelResult:
+        """Cancel the job; what has not started ends at once, what runs is asked to stop.
+
+        Args:
+            reason: Why, for ``job_status`` and for whoever waits for the result.
+            connection: As for ``enqueue``: the cancellation stands or falls with its transaction.
+
+        Raises:
+            NotCommitted: The transaction that enqueued it is still open (and is not that of ``connection``), or
+                was rolled back.
+            JobNotFound: There is no such job.
+            InvalidOption: ``reason`` is no text of at most 4,000 characters.
+            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction.
+        """
+        return await self._queue.cancel_by(self._id, reason, connection, handed_in=self._handed_in)
+
+    async def retry(self, *, connection: Any = None) -> None:
+        """Retry the job by hand: what failed or was cancelled begins anew, what is scheduled is due now.
+
+        It has all its retries again; ``attempt`` goes on counting.
+
+        Args:
+            connection: As for ``enqueue``: the retry stands or falls with its transaction.
+
+        Raises:
+            RetryRefused: It is waiting, ready or running, or has succeeded.
+            DuplicateJob: Another unfinished job holds its unique key.
+            NotCommitted, JobNotFound, EnqueueConflict: As ``cancel``.
+        """
+        await self._queue.retry_by(self._id, connection, handed_in=self._handed_in)
+
 
 class SyncJobHandle(_Handle, Generic[R_co]):
     """A job that was enqueued through a ``SyncQueue``; its type parameter is the task's result."""
@@ -110,3 +142,11 @@ class SyncJobHandle(_Handle, Generic[R_co]):
     def result(self, timeout: float | timedelta = 60) -> R_co:
         """Wait until the job has ended and return its result; raises as ``JobHandle.result`` does."""
         return self._load(self._queue.result_of(self._id, timeout, handed_in=self._handed_in))
+
+    def cancel(self, reason: str | None = None, *, connection: Any = None) -> CancelResult:
+        """Cancel the job; see ``JobHandle.cancel``."""
+        return self._queue.cancel_by(self._id, reason, connection, handed_in=self._handed_in)
+
+    def retry(self, *, connection: Any = None) -> None:
+        """Retry the job by hand; see ``JobHandle.retry``."""
+        self._queue.retry_by(self._id, connection, handed_in=self._handed_in)

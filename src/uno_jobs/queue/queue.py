@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from uno_jobs.queue.core import Call, QueueCore, parse_job_id, parse_timeout
 from uno_jobs.queue.handles import JobHandle
+from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.waiting import Waiter
 from uno_jobs.storage.connections.adapt import adapt
 from uno_jobs.storage.connections.failures import translating
@@ -17,13 +18,14 @@ from uno_jobs.storage.connections.foreign import keep_foreign
 from uno_jobs.storage.connections.running import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
     from typing import Self
     from uuid import UUID
 
     from uno_jobs.queue.batches import Placed
+    from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
     from uno_jobs.storage.connections.link import Steps, T
@@ -154,6 +156,42 @@ class Queue(QueueCore):
         """
         return await self.status_of(parse_job_id(job_id), handed_in=False)
 
+    async def cancel(self, job_id: UUID | str, reason: str | None = None, *, connection: Any = None) -> CancelResult:
+        """Cancel a job; what has not started ends at once, what runs is asked to stop.
+
+        Args:
+            job_id: The job.
+            reason: Why, for ``job_status`` and for whoever waits for the result.
+            connection: As for ``enqueue``: the cancellation stands or falls with its transaction.
+
+        Returns:
+            ``CANCELLED``, ``REQUESTED`` (it runs) or ``FINISHED`` (it had ended; nothing was changed).
+
+        Raises:
+            JobNotFound: There is none of this id.
+            InvalidOption: It is not a UUID, or ``reason`` is no text of at most 4,000 characters.
+            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction.
+        """
+        return await self.cancel_by(parse_job_id(job_id), reason, connection, handed_in=False)
+
+    async def retry(self, job_id: UUID | str, *, connection: Any = None) -> None:
+        """Retry a job by hand: what failed or was cancelled begins anew, what is scheduled is due now.
+
+        It has all its retries again; ``attempt`` goes on counting.
+
+        Args:
+            job_id: The job.
+            connection: As for ``enqueue``: the retry stands or falls with its transaction.
+
+        Raises:
+            RetryRefused: It is waiting, ready or running, or has succeeded.
+            DuplicateJob: Another unfinished job holds its unique key.
+            JobNotFound: There is none of this id.
+            InvalidOption: It is not a UUID.
+            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction.
+        """
+        await self.retry_by(parse_job_id(job_id), connection, handed_in=False)
+
     # --- for handles ---
 
     async def status_of(self, id_: str, *, handed_in: bool) -> JobStatus:
@@ -172,13 +210,26 @@ class Queue(QueueCore):
 
     async def store(self, call: Call) -> list[Placed] | None:
         """Store the jobs of a checked call on the queue's own connection, or on that handed in."""
-        if call.connection is None:
-            return await self._by_own(self.enqueue_steps(call, two_phase=False), whole=call.whole)
-        link = adapt(call.connection)
-        with translating(self.schema):
-            await link.open()
-        steps = self.enqueue_steps(call, two_phase=link.two_phase)
-        return await run(link, steps, self.schema, whole=call.whole)
+        return await self._by(
+            call.connection, lambda two_phase: self.enqueue_steps(call, two_phase=two_phase), whole=call.whole
+        )
+
+    async def cancel_by(self, id_: str, reason: str | None, connection: Any, *, handed_in: bool) -> CancelResult:
+        """Cancel a job; see ``JobHandle.cancel``."""
+        why = parse_reason(reason)
+        return await self._by(
+            connection,
+            lambda two_phase: self.cancel_steps(id_, why, two_phase=two_phase, handed_in=handed_in),
+            whole=connection is not None,
+        )
+
+    async def retry_by(self, id_: str, connection: Any, *, handed_in: bool) -> None:
+        """Retry a job; see ``JobHandle.retry``."""
+        await self._by(
+            connection,
+            lambda two_phase: self.retry_steps(id_, two_phase=two_phase, handed_in=handed_in),
+            whole=connection is not None,
+        )
 
     async def _store(self, call: Call) -> list[JobHandle[Any]]:
         handed_in = call.connection is not None
@@ -192,6 +243,15 @@ class Queue(QueueCore):
             JobHandle(self, one.id, task, is_duplicate=one.is_duplicate, replaced=one.replaced, handed_in=handed_in)
             for one, task in zip(placed, call.tasks, strict=True)
         ]
+
+    async def _by(self, connection: Any, steps: Callable[[bool], Steps[T]], *, whole: bool) -> T:
+        """Run steps on the connection handed in, or on one of the queue's own; they are told of two-phase commit."""
+        if connection is None:
+            return await self._by_own(steps(False), whole=whole)
+        link = adapt(connection)
+        with translating(self.schema):
+            await link.open()
+        return await run(link, steps(link.two_phase), self.schema, whole=whole)
 
     async def _by_own(self, steps: Steps[T], *, whole: bool) -> T:
         with translating(self.schema):

@@ -45,6 +45,8 @@ class JobStatus:
     unique_key: str | None
     workflow_id: UUID | None
     pending_parents: int | None
+    cancel_requested_at: datetime | None
+    """Since when it is asked to stop; None unless it runs and somebody asked."""
     progress: float | None
     """From 0 to 1, as the running task says."""
     progress_message: str | None
@@ -65,7 +67,15 @@ class JobStatus:
 
 FINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
 
-_TIMES: Final = {"created_at", "scheduled_at", "next_attempt_at", "started_at", "finished_at", "expires_at"}
+_TIMES: Final = {
+    "created_at",
+    "scheduled_at",
+    "next_attempt_at",
+    "started_at",
+    "finished_at",
+    "expires_at",
+    "cancel_requested_at",
+}
 _IDS: Final = {"id", "worker_id", "workflow_id"}
 _NAMES: Final = tuple(field.name for field in fields(JobStatus))
 _COLUMNS: Final = ", ".join(f"s.{name}" for name in _NAMES)

@@ -11,21 +11,24 @@ from uno_jobs.errors import WrongColour
 from uno_jobs.queue.background import wait_for
 from uno_jobs.queue.core import Call, QueueCore, parse_job_id
 from uno_jobs.queue.handles import SyncJobHandle
+from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.queue import Queue
 from uno_jobs.storage.connections.adapt import adapt_sync
 from uno_jobs.storage.connections.failures import translating
 from uno_jobs.storage.connections.running import run_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
     from typing import Self
     from uuid import UUID
 
     from uno_jobs.queue.batches import Placed
+    from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
+    from uno_jobs.storage.connections.link import Steps, T
     from uno_jobs.tasks.definition import Task
     from uno_jobs.tasks.signature import Signature
 
@@ -134,6 +137,14 @@ class SyncQueue(QueueCore):
         """
         return self.status_of(parse_job_id(job_id), handed_in=False)
 
+    def cancel(self, job_id: UUID | str, reason: str | None = None, *, connection: Any = None) -> CancelResult:
+        """Cancel a job; see ``Queue.cancel``."""
+        return self.cancel_by(parse_job_id(job_id), reason, connection, handed_in=False)
+
+    def retry(self, job_id: UUID | str, *, connection: Any = None) -> None:
+        """Retry a job by hand; see ``Queue.retry``."""
+        self.retry_by(parse_job_id(job_id), connection, handed_in=False)
+
     # --- for handles ---
 
     def status_of(self, id_: str, *, handed_in: bool) -> JobStatus:
@@ -145,6 +156,29 @@ class SyncQueue(QueueCore):
         """Wait for a job's result and return it as JSON; see ``JobHandle.result``."""
         _refuse_loop()
         return wait_for(self._inner.result_of(id_, timeout, handed_in=handed_in))
+
+    def cancel_by(self, id_: str, reason: str | None, connection: Any, *, handed_in: bool) -> CancelResult:
+        """Cancel a job; see ``JobHandle.cancel``."""
+        _refuse_loop()
+        if connection is None:
+            return wait_for(self._inner.cancel_by(id_, reason, None, handed_in=handed_in))
+        why = parse_reason(reason)
+        return self._by(
+            connection,
+            lambda two_phase: self.cancel_steps(id_, why, two_phase=two_phase, handed_in=handed_in),
+            whole=True,
+        )
+
+    def retry_by(self, id_: str, connection: Any, *, handed_in: bool) -> None:
+        """Retry a job; see ``JobHandle.retry``."""
+        _refuse_loop()
+        if connection is None:
+            return wait_for(self._inner.retry_by(id_, None, handed_in=handed_in))
+        return self._by(
+            connection,
+            lambda two_phase: self.retry_steps(id_, two_phase=two_phase, handed_in=handed_in),
+            whole=True,
+        )
 
     def _store(self, call: Call) -> list[SyncJobHandle[Any]]:
         handed_in = call.connection is not None
@@ -162,10 +196,16 @@ class SyncQueue(QueueCore):
     def _place(self, call: Call) -> list[Placed] | None:
         if call.connection is None:
             return wait_for(self._inner.store(call))
-        link = adapt_sync(call.connection)
+        return self._by(
+            call.connection, lambda two_phase: self.enqueue_steps(call, two_phase=two_phase), whole=call.whole
+        )
+
+    def _by(self, connection: Any, steps: Callable[[bool], Steps[T]], *, whole: bool) -> T:
+        """Run steps on the connection handed in; they are told of two-phase commit."""
+        link = adapt_sync(connection)
         with translating(self.schema):
             link.open()
-        return run_sync(link, self.enqueue_steps(call, two_phase=link.two_phase), self.schema, whole=call.whole)
+        return run_sync(link, steps(link.two_phase), self.schema, whole=whole)
 
 
 def _apart(database: Any) -> Any:

@@ -105,6 +105,10 @@ class Gateway:
         """Let ends reach those that wait for them and could not be locked before; returns how many ends did."""
         return (await self._rows("SELECT {}.release_pending($1)", limit))[0][0]
 
+    async def apply_cancellations(self, limit: int) -> int:
+        """Cancel jobs that a request found no longer running; returns how many."""
+        return (await self._rows("SELECT {}.apply_cancellations($1)", limit))[0][0]
+
     async def register(
         self,
         worker: UUID,

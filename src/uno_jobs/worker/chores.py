@@ -1,4 +1,4 @@
-"""Chores: make due jobs ready, cancel the expired, rescue the jobs of dead workers. Harmless under two who do them."""
+"""Chores: make due jobs ready, cancel the expired and the unwanted, rescue jobs of the dead. Harmless under two."""
 
 from __future__ import annotations
 
@@ -73,6 +73,8 @@ class Chores:
             return ROUND
         wait = await self._promote(gateway)
         while await gateway.expire(BATCH) == BATCH:
+            pass
+        while await gateway.apply_cancellations(BATCH) == BATCH:
             pass
         await gateway.release_pending(BATCH)
         if time.monotonic() >= self._strays_due:
