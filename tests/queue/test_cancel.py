@@ -183,7 +183,7 @@ async def test_a_job_that_is_not_yet_committed(queue: Queue, database: Database,
         await handle.retry(connection=caller.connection)
         assert await handle.cancel("again", connection=caller.connection) is CancelResult.CANCELLED
         await caller.commit()
-    assert (await handle.status()).error == "again"
+    assert (await queue.job(handle.id)).error == "again"
 
 
 @pytest.mark.parametrize("reason", [7, b"no", "a\x00b", "\ud800", "x" * 4001])
