@@ -1,4 +1,4 @@
-"""``uno-jobs jobs``: lists jobs, and shows all that is known of one."""
+"""``uno-jobs jobs``: lists jobs, shows all that is known of one, cancels and retries by id."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from uno_jobs.cli import asking, options, output
+from uno_jobs.cli import asking, moving, options, output
 from uno_jobs.cli.status import describe_error
 from uno_jobs.errors import InvalidOption, JobNotFound
+from uno_jobs.queue.moves import parse_reason
 
 if TYPE_CHECKING:
     from uno_jobs.storage.inspection import Row
 
-app = typer.Typer(help="Jobs: list, show.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, show, cancel, retry.", no_args_is_help=True)
 
 FIELDS: Final = (
     *("id", "state", "task", "version", "queue", "priority", "attempt", "failures", "lost", "created_at"),
     *("scheduled_at", "next_attempt_at", "started_at", "finished_at", "expires_at", "worker_id", "unique_key"),
     *("workflow_id", "progress", "progress_message", "cancelled_because", "cancel_request"),
 )
+
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="The jobs' ids.")]
 
 
 class State(enum.StrEnum):
@@ -81,10 +85,7 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show all that is known of a job: arguments, attempts with their tracebacks, result."""
-    try:
-        id_ = uuid.UUID(job)
-    except ValueError:
-        raise InvalidOption(f"a job's id is a UUID, which {job!r} is not") from None
+    id_ = _parse_id(job)
     settings = options.settings(database_url=database_url, schema=schema)
     found = asking.look(settings, lambda inspector: inspector.job(id_))
     if found is None:
@@ -93,6 +94,56 @@ def show(
         output.write_json(found)
     else:
         _write(found)
+
+
+@app.command()
+def cancel(
+    jobs: Ids,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept with the job.")] = None,
+    database_url: options.DatabaseUrl = None,
+    schema: options.Schema = None,
+    json: options.Json = False,
+) -> None:
+    """Cancel jobs: what has not started ends at once, what runs is asked to stop."""
+    ids, why = _parse_ids(jobs), parse_reason(reason)
+    settings = options.settings(database_url=database_url, schema=schema)
+    _report(moving.move(settings, ids, lambda schema, id_, notify: moving.cancel(schema, id_, why, notify)), json)
+
+
+@app.command()
+def retry(
+    jobs: Ids,
+    database_url: options.DatabaseUrl = None,
+    schema: options.Schema = None,
+    json: options.Json = False,
+) -> None:
+    """Retry jobs: what failed or was cancelled begins anew, what is scheduled is due now."""
+    ids = _parse_ids(jobs)
+    settings = options.settings(database_url=database_url, schema=schema)
+    _report(moving.move(settings, ids, moving.retry), json)
+
+
+def _report(moved: list[moving.Moved], json: bool) -> None:
+    """Write what became of each job; the exit status is 1 unless all were moved."""
+    if json:
+        output.write_json([one._asdict() for one in moved])
+    else:
+        for one in moved:
+            output.write(f"{one.id}  {one.said}")
+    if not all(one.done for one in moved):
+        raise typer.Exit(1)
+
+
+def _parse_ids(jobs: list[str]) -> list[uuid.UUID]:
+    """Return the ids, each once, in order."""
+    return list(dict.fromkeys(_parse_id(job) for job in jobs))
+
+
+def _parse_id(job: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(job)
+    except ValueError:
+        raise InvalidOption(f"a job's id is a UUID, which {job!r} is not") from None
 
 
 def _write(job: Row) -> None:

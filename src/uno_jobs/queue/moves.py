@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_REASON: Final = 4000
 """Longest reason for a cancellation, in characters."""
 
+RETRYABLE: Final = "only what failed, was cancelled or is scheduled can be retried"
+
 
 class CancelResult(enum.StrEnum):
     """What a cancellation did."""
@@ -69,5 +71,5 @@ def retry_job(schema: str, id_: str, *, notify: bool) -> Steps[bool]:
             f"job {holder} is unfinished and holds the unique key of job {id_}", job_id=cast("str", holder)
         )
     if answer not in ("retried", "unknown"):
-        raise RetryRefused(f"job {id_} is {answer}: only what failed, was cancelled or is scheduled can be retried")
+        raise RetryRefused(f"job {id_} {'has' if answer == 'succeeded' else 'is'} {answer}: {RETRYABLE}")
     return answer == "retried"

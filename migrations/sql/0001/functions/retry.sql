@@ -15,7 +15,8 @@ BEGIN
             RAISE EXCEPTION 'job % is unfinished and holds the unique key of job %', v.holder, retry.id
                 USING ERRCODE = 'unique_violation';
         ELSE
-            RAISE EXCEPTION 'job % is %: only what failed, was cancelled or is scheduled can be retried', retry.id, v.answer
+            RAISE EXCEPTION 'job % % %: only what failed, was cancelled or is scheduled can be retried',
+                retry.id, CASE v.answer WHEN 'succeeded' THEN 'has' ELSE 'is' END, v.answer
                 USING ERRCODE = 'object_not_in_prerequisite_state';
     END CASE;
 END $$;
