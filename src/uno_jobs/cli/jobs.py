@@ -12,7 +12,6 @@ import typer
 from uno_jobs.cli import asking, moving, options, output
 from uno_jobs.cli.status import describe_error
 from uno_jobs.errors import InvalidOption, JobNotFound
-from uno_jobs.queue.moves import parse_reason
 
 if TYPE_CHECKING:
     from uno_jobs.storage.inspection import Row
@@ -105,6 +104,8 @@ def cancel(
     json: options.Json = False,
 ) -> None:
     """Cancel jobs: what has not started ends at once, what runs is asked to stop."""
+    from uno_jobs.queue.moves import parse_reason
+
     ids, why = _parse_ids(jobs), parse_reason(reason)
     settings = options.settings(database_url=database_url, schema=schema)
     _report(moving.move(settings, ids, lambda schema, id_, notify: moving.cancel(schema, id_, why, notify)), json)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from uno_jobs.cli import asking
-from uno_jobs.queue.moves import RETRYABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,9 +19,9 @@ _SAID: Final = {
     "requested": "runs; it is asked to stop",
     "finished": "has ended already",
     "retried": "ready again",
-    "succeeded": f"has succeeded: {RETRYABLE}",
+    "succeeded": "has succeeded: {rule}",
     "unknown": "there is no such job",
-    "held": "another unfinished job holds its unique key: {}",
+    "held": "another unfinished job holds its unique key: {holder}",
 }
 
 
@@ -67,6 +66,7 @@ def move(settings: Settings, ids: Sequence[UUID], how: Move) -> list[Moved]:
 
 
 async def _move(settings: Settings, url: str, ids: Sequence[UUID], how: Move) -> list[Moved]:
+    from uno_jobs.queue.moves import RETRYABLE
     from uno_jobs.storage.schema import quote_schema
     from uno_jobs.storage.session import check_schema, connect
 
@@ -78,8 +78,8 @@ async def _move(settings: Settings, url: str, ids: Sequence[UUID], how: Move) ->
             asked = how(quote_schema(settings.schema), id_, settings.notify)
             row: Any = await connection.fetchrow(asked.statement, *asked.args)
             answer: str = row["answer"]
-            said = _SAID.get(answer, f"is {answer}: {RETRYABLE}")
-            moved.append(Moved(id_, answer, answer in asked.good, said.format(row["holder"])))
+            said = _SAID.get(answer, f"is {answer}: {{rule}}")
+            moved.append(Moved(id_, answer, answer in asked.good, said.format(holder=row["holder"], rule=RETRYABLE)))
         return moved
     finally:
         connection.terminate()
