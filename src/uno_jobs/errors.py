@@ -71,7 +71,7 @@ class DuplicateJob(EnqueueError):
 
 
 class EnqueueConflict(EnqueueError):
-    """A race for a unique key was lost, or one for a job, under REPEATABLE READ or SERIALIZABLE: retry the transaction."""
+    """A race for a unique key was lost, or for a job, under REPEATABLE READ or SERIALIZABLE: retry the transaction."""
 
 
 # --- connections and the database ---------------------------------------------------------------------------------
