@@ -45,7 +45,7 @@ COMMENT ON COLUMN uno_jobs.jobs.unique_key IS 'The key under which at most one j
 COMMENT ON COLUMN uno_jobs.jobs.args IS 'Positional arguments, a JSON array.';
 COMMENT ON COLUMN uno_jobs.jobs.kwargs IS 'Keyword arguments, a JSON object.';
 COMMENT ON COLUMN uno_jobs.jobs.metadata IS 'The caller''s metadata, a JSON object; null: none.';
-COMMENT ON COLUMN uno_jobs.jobs.step IS 'How a step of a workflow gets its arguments from those before it; null: it takes none.';
+COMMENT ON COLUMN uno_jobs.jobs.step IS 'What a step of a workflow finds before it, see step_input; null: nothing.';
 
 CREATE INDEX jobs_workflow ON uno_jobs.jobs (workflow_id) WHERE workflow_id IS NOT NULL;
 

@@ -13,7 +13,7 @@ CREATE FUNCTION uno_jobs.claim(
     id uuid, queue text, priority smallint, seq bigint, scan_us bigint,
     task text, version text, args text, kwargs text, metadata text,
     attempt integer, failures integer, lost smallint, suspect boolean,
-    created_at timestamptz, run_at timestamptz, started_at timestamptz, workflow_id uuid
+    created_at timestamptz, run_at timestamptz, started_at timestamptz, workflow_id uuid, before text
 )
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -104,7 +104,8 @@ BEGIN
         SELECT s.id, j.queue, j.priority, s.seq, NULL::bigint,
                j.task, j.version, j.args::text, j.kwargs::text, j.metadata::text,
                s.attempt, s.failures, s.lost, s.suspect,
-               j.created_at, j.run_at, v_now, j.workflow_id
+               j.created_at, j.run_at, v_now, j.workflow_id,
+               CASE WHEN j.step IS NOT NULL THEN uno_jobs.step_input(j.id, j.step)::text END
         FROM started s LEFT JOIN uno_jobs.jobs j ON j.id = s.id;
     END IF;
 END $$;
