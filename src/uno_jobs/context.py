@@ -75,6 +75,7 @@ class Job:
         "_kwargs",
         "_metadata",
         "attempt",
+        "before",
         "cancel_requested",
         "control",
         "created_at",
@@ -111,6 +112,7 @@ class Job:
         workflow_id: UUID | None = None,
         lease: int = 0,
         control: JobControl | None = None,
+        before: str | None = None,
     ) -> None:
         self.id = id
         self.task = task
@@ -139,6 +141,8 @@ class Job:
         """The attempt's identity; internal to the worker."""
         self.control = control
         """Who runs it; internal to the worker."""
+        self.before = before
+        """What a step of a workflow finds before it, as JSON; None: nothing. Internal to the runner."""
         self.cancel_requested = False
         """Set by the worker when somebody wants the job to stop; tasks ask ``is_cancelled()``."""
         self.error: BaseException | None = None

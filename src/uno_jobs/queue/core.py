@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted
-from uno_jobs.queue import batches, moves
+from uno_jobs.queue import batches, moves, workflows
 from uno_jobs.queue.options import join
 from uno_jobs.queue.recorded import RecordedTask, look_up
-from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests
+from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests, check_arguments
 from uno_jobs.queue.status import JobStatus, read_status
 from uno_jobs.settings import FALLBACK, load_settings
 from uno_jobs.storage.connections.link import Statement
@@ -19,6 +19,7 @@ from uno_jobs.storage.schema import quote_schema
 from uno_jobs.storage.urls import plain_url
 from uno_jobs.tasks import checks
 from uno_jobs.tasks.signature import Signature
+from uno_jobs.tasks.workflows import Chain, Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,8 @@ class Call(NamedTuple):
     tasks: list[AnyTask | None]
     connection: Any
     notify: bool
+    workflow: workflows.WorkflowRequest | None = None
+    """The chain or group, if it is one; then there are no requests."""
 
     @property
     def whole(self) -> bool:
@@ -51,7 +54,7 @@ class Call(NamedTuple):
 
         One that was handed in always: behind a transaction pooler, only what is in a transaction stays together.
         """
-        if self.connection is not None:
+        if self.connection is not None or self.workflow is not None:
             return True
         requests = [request for request in self.requests if isinstance(request, EnqueueRequest)]
         return len(requests) < len(self.requests) or batches.needs_transaction(requests)
@@ -92,6 +95,7 @@ class QueueCore:
         self.schema = settings.schema if schema is None else schema
         self.notify = settings.notify if notify is None else notify
         self.max_payload_size = settings.max_payload_size if max_payload_size is None else max_payload_size
+        self.max_workflow_steps = settings.max_workflow_steps
         self._sql = quote_schema(self.schema)
         self.pooled = settings.pooled if pooled is None else pooled
         self._own = _connections(self.database, self.schema, pooled=self.pooled)
@@ -115,6 +119,17 @@ class QueueCore:
             if "via" in bound:
                 raise InvalidOption("via= is for task.options(...).enqueue(...); here the queue is this one")
             options = {**{name: bound[name] for name in ("connection", "notify") if name in bound}, **options}
+        if isinstance(task, Chain | Group):
+            given, named = check_arguments(args, kwargs)
+            workflow = workflows.prepare(
+                Requests(self.max_payload_size),
+                cast("Chain[Any] | Group[Any]", task),
+                given,
+                named,
+                options,
+                self.max_workflow_steps,
+            )
+            return Call([], [], options.get("connection"), self._notify(options.get("notify")), workflow)
         request, found = Requests(self.max_payload_size).one(cast("object", task), args, kwargs, options)
         return Call([request], [found], options.get("connection"), self._notify(options.get("notify")))
 
@@ -129,6 +144,9 @@ class QueueCore:
     def enqueue_steps(self, call: Call, *, two_phase: bool) -> Steps[list[batches.Placed] | None]:
         """Store the jobs of a call; see ``batches.insert``."""
         yield from self.check_steps()
+        if call.workflow is not None:
+            yield from workflows.insert(self.schema, call.workflow, notify=call.notify and not two_phase)
+            return None
         requests = cast("list[EnqueueRequest]", call.requests)
         if any(isinstance(request, ByName) for request in call.requests):
             requests = yield from self._resolve(call.requests)

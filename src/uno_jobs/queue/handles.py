@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 from uuid import UUID
 
 from typing_extensions import TypeVar
@@ -16,34 +16,44 @@ if TYPE_CHECKING:
     from uno_jobs.queue.queue import Queue
     from uno_jobs.queue.status import JobStatus
     from uno_jobs.queue.sync import SyncQueue
-    from uno_jobs.tasks.definition import Task
 
 R_co = TypeVar("R_co", covariant=True, default=Any)
+
+
+class LoadsResults(Protocol):
+    """What reads a stored result: a task, or what is known of a workflow's last steps."""
+
+    def load_result(self, text: str) -> Any:
+        """Return it as the type that was annotated."""
+        ...
 
 
 class _Handle:
     """What handles of both colours know."""
 
-    __slots__ = ("_handed_in", "_id", "_queue", "_task", "is_duplicate", "replaced")
+    __slots__ = ("_handed_in", "_id", "_queue", "_results", "is_duplicate", "replaced", "workflow_id")
 
     def __init__(
         self,
         queue: Any,
         id_: str,
-        task: Task[..., Any, Any] | None = None,
+        results: LoadsResults | None = None,
         *,
         is_duplicate: bool = False,
         replaced: bool = False,
         handed_in: bool = False,
+        workflow_id: UUID | None = None,
     ) -> None:
         self._queue = queue
         self._id = id_
-        self._task = task
+        self._results = results
         self._handed_in = handed_in
         self.is_duplicate = is_duplicate
         """Nothing was added: this is the job that held the key, or had the id, already."""
         self.replaced = replaced
         """The job that held the key has been given the new arguments (``on_duplicate="replace"``)."""
+        self.workflow_id = workflow_id
+        """The workflow, if a chain or a group was enqueued; the job is then the one whose result is the workflow's."""
 
     @property
     def id(self) -> UUID:
@@ -51,7 +61,7 @@ class _Handle:
         return UUID(self._id)
 
     def _load(self, text: str) -> Any:
-        return from_json(text) if self._task is None else self._task.load_result(text)
+        return from_json(text) if self._results is None else self._results.load_result(text)
 
     def __repr__(self) -> str:
         extra = " duplicate" if self.is_duplicate else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+from uuid import UUID
 
 from typing_extensions import TypeVar
 
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
     from typing import Self
-    from uuid import UUID
 
     from uno_jobs.queue.batches import Placed
     from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
     from uno_jobs.storage.connections.link import Steps, T
-    from uno_jobs.tasks.definition import Task
     from uno_jobs.tasks.signature import Signature
+    from uno_jobs.tasks.step import Step
 
 R = TypeVar("R", default=Any)
 
@@ -62,7 +62,7 @@ class Queue(QueueCore):
     @overload
     async def enqueue(
         self,
-        task: Task[..., R, Any] | Signature[R],
+        task: Step[R],
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueKeywords],
@@ -79,16 +79,17 @@ class Queue(QueueCore):
 
     async def enqueue(
         self,
-        task: Task[..., Any, Any] | Signature[Any] | str,
+        task: Step[Any] | str,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueKeywords],
     ) -> JobHandle[Any]:
-        """Enqueue one job.
+        """Enqueue one job, or a whole workflow.
 
         Args:
-            task: A task, a signature, or the name of a task that this process or a living worker knows.
-            args: Positional arguments; after those of a signature.
+            task: A task, a signature, a chain, a group, or a name of a task that this process or a living worker knows.
+            args: Positional arguments; after those of a signature. A workflow's go to its first step, or to each member
+                of a group that it begins with.
             kwargs: Keyword arguments; over those of a signature.
             **options: ``version`` (by name; else the highest known); ``queue``, ``priority`` ("critical",
                 "high", "normal", "low" or 0 to 9); ``delay`` (seconds or timedelta, from now) or ``run_at``
@@ -233,7 +234,12 @@ class Queue(QueueCore):
 
     async def _store(self, call: Call) -> list[JobHandle[Any]]:
         handed_in = call.connection is not None
-        placed = await self.store(call) if call.requests else None
+        placed = await self.store(call) if call.requests or call.workflow else None
+        if call.workflow is not None:
+            made = call.workflow
+            return [
+                JobHandle(self, made.last, made.results, handed_in=handed_in, workflow_id=UUID(made.id)),
+            ]
         if placed is None:
             return [
                 JobHandle(self, cast("str", request.id), task, handed_in=handed_in)  # pyright: ignore[reportAttributeAccessIssue] - by names have been resolved

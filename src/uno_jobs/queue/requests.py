@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LARGE_PAYLOAD: Final = 300_000
 """From here on there is a warning, in bytes of JSON."""
 
-_OF_WORKFLOWS: Final = {"on_parent_failure"}
-_OF_THE_CALL: Final = {"connection", "notify", "via"}
+OF_WORKFLOWS: Final = {"on_parent_failure"}
+OF_THE_CALL: Final = {"connection", "notify", "via"}
 
 
 class EnqueueRequest(NamedTuple):
@@ -98,12 +98,12 @@ class Requests:
         Raises:
             InvalidOption, InvalidArguments, NotSerializable, PayloadTooLarge: The call is wrong.
         """
-        given, named = _arguments(args, kwargs)
+        given, named = check_arguments(args, kwargs)
         if isinstance(task, Signature):
             signature = cast("Signature[Any]", task)
             given = [*signature.args, *given]
             named = {**signature.kwargs, **named}
-            options = {**_without(signature.options, _OF_WORKFLOWS | _OF_THE_CALL), **options}
+            options = {**_without(signature.options, OF_WORKFLOWS | OF_THE_CALL), **options}
             task = signature.task
         asked = check_options(options)
         name, found = _locate(task, asked.version)
@@ -150,9 +150,9 @@ class Requests:
             key = id(signature.task), id(signature.options) if signature.options else 0
             options = self._options.get(key)
             if options is None:
-                for name in _OF_THE_CALL & signature.options.keys():
+                for name in OF_THE_CALL & signature.options.keys():
                     raise InvalidOption(f"{name}= is given to enqueue_many itself, not to single jobs")
-                asked = check_options(_without(signature.options, _OF_WORKFLOWS))
+                asked = check_options(_without(signature.options, OF_WORKFLOWS))
                 options = self._options[key] = join(self._of(signature.task), asked)
                 # The key is an address: what lies there must stay, though a generator lets its signatures go.
                 self._kept.append(signature.options)
@@ -163,14 +163,14 @@ class Requests:
             parts = cast("tuple[object, ...]", item)
             if 1 <= len(parts) <= 3 and isinstance(parts[0], Task):
                 task = cast("AnyTask", parts[0])
-                args, kwargs = _arguments(*parts[1:])
+                args, kwargs = check_arguments(*parts[1:])
                 key = id(task), 0
                 options = self._options.get(key)
                 if options is None:
                     options = self._options[key] = join(self._of(task), check_options({}))
                 return self.make(options, args, kwargs), task
             if 1 <= len(parts) <= 3:
-                args, kwargs = _arguments(*parts[1:])
+                args, kwargs = check_arguments(*parts[1:])
                 return self.one(parts[0], args, kwargs, {})
         if isinstance(item, Task | str):
             return self.one(cast("object", item), None, None, {})
@@ -224,7 +224,14 @@ def _locate(task: object, version: str | None) -> tuple[str, AnyTask | None]:
     return name, TaskRegistry.current().find(name, version)
 
 
-def _arguments(args: object = None, kwargs: object = None) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
+def check_arguments(
+    args: object = None, kwargs: object = None
+) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
+    """Check that arguments are a list and a dict.
+
+    Raises:
+        InvalidArguments: They are not.
+    """
     if args is None:
         args = ()
     if not isinstance(args, list | tuple):

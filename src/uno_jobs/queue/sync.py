@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+from uuid import UUID
 
 from typing_extensions import TypeVar
 
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
     from typing import Self
-    from uuid import UUID
 
     from uno_jobs.queue.batches import Placed
     from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
     from uno_jobs.storage.connections.link import Steps, T
-    from uno_jobs.tasks.definition import Task
     from uno_jobs.tasks.signature import Signature
+    from uno_jobs.tasks.step import Step
 
 R = TypeVar("R", default=Any)
 
@@ -71,7 +71,7 @@ class SyncQueue(QueueCore):
     @overload
     def enqueue(
         self,
-        task: Task[..., R, Any] | Signature[R],
+        task: Step[R],
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueKeywords],
@@ -88,7 +88,7 @@ class SyncQueue(QueueCore):
 
     def enqueue(
         self,
-        task: Task[..., Any, Any] | Signature[Any] | str,
+        task: Step[Any] | str,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueKeywords],
@@ -182,7 +182,12 @@ class SyncQueue(QueueCore):
 
     def _store(self, call: Call) -> list[SyncJobHandle[Any]]:
         handed_in = call.connection is not None
-        placed = self._place(call) if call.requests else None
+        placed = self._place(call) if call.requests or call.workflow else None
+        if call.workflow is not None:
+            made = call.workflow
+            return [
+                SyncJobHandle(self, made.last, made.results, handed_in=handed_in, workflow_id=UUID(made.id)),
+            ]
         if placed is None:
             return [
                 SyncJobHandle(self, cast("str", request.id), task, handed_in=handed_in)  # pyright: ignore[reportAttributeAccessIssue] - by names have been resolved

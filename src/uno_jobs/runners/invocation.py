@@ -13,6 +13,8 @@ from uno_jobs.middleware import TaskMiddleware
 from uno_jobs.outcomes import Succeeded
 from uno_jobs.runners.timeout import call_within
 from uno_jobs.runners.verdict import judge
+from uno_jobs.storable import from_json
+from uno_jobs.tasks.binding import Before, Binder
 from uno_jobs.tasks.definition import Task
 from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.tasks.results import MAX_RESULT_SIZE
@@ -58,6 +60,7 @@ class Plan:
     __slots__ = (
         "_after",
         "_before",
+        "_binder",
         "_dump",
         "_function",
         "_limit",
@@ -90,6 +93,7 @@ class Plan:
             self._function = _awaited(task.function)
         self._parameters_load = task.parameters.load
         self._upgrade = upgrade
+        self._binder: Binder | None = None
         self._dump = task.result_type.dump
         self._limit = max_result_size
         self._threads = None if task.config.asynchronous else threads
@@ -148,7 +152,10 @@ class Plan:
         token = enter_job(job)
         stage = _LOADING
         try:
-            args, kwargs = self._parameters_load(job.args, job.kwargs)
+            if job.before is None:
+                args, kwargs = self._parameters_load(job.args, job.kwargs)
+            else:
+                args, kwargs = self._load(job)
             stage = _RUNNING
             result = await self._function(*args, **kwargs)
             if result is None:
@@ -182,7 +189,7 @@ class Plan:
 
     def _load(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._upgrade is None:
-            return self._parameters_load(job.args, job.kwargs)
+            return self._bind(job, job.args, job.kwargs)
         where = f"task {self.task}: upgrade_from[{job.version!r}]"
         try:
             # Copies: what the job says was stored must stay as it was stored.
@@ -192,7 +199,18 @@ class Plan:
         pair = _pair(rewritten)
         if pair is None:
             raise InvalidArguments(f"{where} must return (args, kwargs), not {type(rewritten).__name__}")
-        return self._parameters_load(*pair)
+        return self._bind(job, *pair)
+
+    def _bind(self, job: Job, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Validate arguments; those of a step are completed from what came before it."""
+        if job.before is None:
+            return self._parameters_load(args, kwargs)
+        if self._binder is None:
+            self._binder = Binder(self.task.parameters)
+        bound = self._binder.load(args, kwargs, Before(**from_json(job.before)))
+        if bound.warning is not None:
+            logger.warning(bound.warning, extra={"job_id": str(job.id), "task": job.task, "attempt": job.attempt})
+        return bound.args, bound.kwargs
 
     async def _call(self, job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._threads is not None:

@@ -61,10 +61,12 @@ class ResultType:
 
     def load(self, text: str) -> Any:
         """Return a stored result as its annotation's type, or as plain JSON values where it does not fit."""
-        typed = self._typed
-        value = from_json(text)
+        return self.restore(from_json(text))
+
+    def restore(self, value: Any) -> Any:
+        """Return a result, parsed from JSON, as its annotation's type, or as it is where it does not fit."""
         try:
-            return typed.restore(value)
+            return self._typed.restore(value)
         except (ValidationError, NotSerializable):
             return value
 

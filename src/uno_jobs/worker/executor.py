@@ -49,7 +49,7 @@ class Executor:
         plan: Plan | None = None
         for row in rows:
             (id_, queue, priority, _, _, task, version, args, kwargs, metadata, attempt, failures, _, _,
-             created_at, run_at, started_at, workflow_id) = row  # fmt: skip
+             created_at, run_at, started_at, workflow_id, before) = row  # fmt: skip
             wrong: Outcome | None = None
             if task is None:
                 plan, wrong = None, _ROW_MISSING
@@ -64,7 +64,7 @@ class Executor:
                 id_, task or "?", version or "?", queue or "?", priority or 0, attempt, failures,
                 plan.options.max_retries + 1 if plan is not None else 0,
                 args or "[]", kwargs or "{}", metadata or "{}",
-                created_at, run_at, started_at, workflow_id, lease, control,
+                created_at, run_at, started_at, workflow_id, lease, control, before,
             )  # fmt: skip
             holding = Holding(job, plan)
             started(holding)
