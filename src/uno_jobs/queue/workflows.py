@@ -18,7 +18,7 @@ from uno_jobs.tasks.binding import Binder
 from uno_jobs.tasks.graph import lay_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from uno_jobs.queue.options import Arguments, JobOptions
     from uno_jobs.queue.requests import Requests
@@ -112,8 +112,8 @@ class Following:
         """
         if options.unique and options.unique_key is None and not isinstance(self._task.config.unique_key, str):
             raise InvalidOption(
-                f"task {self._task.name}: as a step that takes arguments from those before it, its unique key cannot be "
-                f"known when it is enqueued: give one, {self._task.name}.options(unique_key=…).s(…)"
+                f"task {self._task.name}: as a step that takes arguments from those before it, its unique key cannot "
+                f"be known when it is enqueued: give one, {self._task.name}.options(unique_key=…).s(…)"
             )
         stored, named = self._binder.dump(args, kwargs)
         return stored, named, options.unique_key or cast("str | None", self._task.config.unique_key), None
@@ -237,7 +237,7 @@ def insert(schema: str, workflow: WorkflowRequest, *, notify: bool) -> Steps[Non
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[str | None], ...]:
-    def of(read: Any) -> list[str | None]:
+    def of(read: Callable[[EnqueueRequest], str | None]) -> list[str | None]:
         return [None if row.request is None else read(row.request) for row in rows]
 
     return (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import (
     ConnectionClosed,
     DatabaseUnavailable,
+    DuplicateJob,
     EnqueueConflict,
     SchemaNotInstalled,
     TransactionFailed,
@@ -22,6 +24,7 @@ SEVERAL_BINDS: Final = (
     "this session does not say which database it would use: hand in the connection itself, as "
     "connection=session.connection(bind_arguments={...}) (await it on an AsyncSession)"
 )
+_STEP_IS_DUPLICATE: Final = "UJ001"
 _MISSING: Final = {"42P01", "3F000", "42883"}
 _GONE: Final = {"57P01", "57P02", "57P03", "53300"}
 
@@ -46,6 +49,9 @@ def translate(error: Exception, schema: str) -> UnoJobsError | None:
     said = _said(error)
     if state == "40001":
         return EnqueueConflict(f"another transaction was faster ({said}): roll back and retry the transaction")
+    if state == _STEP_IS_DUPLICATE:
+        found = re.search(r"job ([0-9a-f-]{36})", said)
+        return DuplicateJob(f"{said}: nothing of it was enqueued, roll back", job_id=found[1] if found else "")
     if state == "25P02":
         return TransactionFailed("the transaction of this connection has already failed: roll it back first")
     if state in _MISSING and schema in said:
