@@ -163,6 +163,31 @@ async def test_a_workflow_stands_or_falls_with_the_callers_transaction(database:
     assert [row[0] for row in rows] == [handle.workflow_id]
 
 
+async def test_cancelling_a_workflow_ends_all_of_it(database: Database) -> None:
+    begun = asyncio.Event()
+
+    @task
+    async def endless() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    @task
+    async def step() -> int:
+        return 1
+
+    clean_up = step.options(on_parent_failure="run").si()
+    async with Queue(database.url) as queue, running(database.url):
+        handle = await queue.enqueue(chain(group([endless, step.options(delay=3600).s()]), step.si(), clean_up))
+        await begun.wait()
+        assert await handle.cancel("enough") == "requested"
+        with pytest.raises(JobCancelled, match="enough"):
+            await handle.result(timeout=LIMIT)
+        await database.wait_until("SELECT NOT EXISTS (SELECT FROM uno_jobs.live_jobs)")
+        assert await handle.cancel() == "finished"
+    rows = await database.connection.fetch("SELECT DISTINCT state::text, error FROM uno_jobs.job_status")
+    assert [tuple(row) for row in rows] == [("cancelled", "enough")]
+
+
 async def test_options_of_a_workflow(database: Database) -> None:
     @task(unique=True)
     async def step(number: int) -> int:

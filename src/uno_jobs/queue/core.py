@@ -188,17 +188,18 @@ class QueueCore:
         return status
 
     def cancel_steps(
-        self, id_: str, reason: str | None, *, two_phase: bool, handed_in: bool
+        self, id_: str, reason: str | None, *, two_phase: bool, handed_in: bool, workflow: bool
     ) -> Steps[moves.CancelResult]:
-        """Cancel a job.
+        """Cancel a job, or a workflow by its id.
 
         Raises:
             NotCommitted, JobNotFound: It cannot be seen.
         """
         yield from self.check_steps()
-        result = yield from moves.cancel_job(self.schema, id_, reason, notify=self.notify and not two_phase)
+        cancel = moves.cancel_workflow if workflow else moves.cancel_job
+        result = yield from cancel(self.schema, id_, reason, notify=self.notify and not two_phase)
         if result is None:
-            raise _not_seen(id_, handed_in)
+            raise _not_seen(id_, handed_in, "workflow" if workflow else "job")
         return result
 
     def retry_steps(self, id_: str, *, two_phase: bool, handed_in: bool) -> Steps[None]:
@@ -234,12 +235,12 @@ class QueueCore:
         return checks.flag(notify, "notify")
 
 
-def _not_seen(id_: str, handed_in: bool) -> NotCommitted | JobNotFound:
+def _not_seen(id_: str, handed_in: bool, what: str = "job") -> NotCommitted | JobNotFound:
     if handed_in:
         return NotCommitted(
-            f"job {id_} cannot be seen: the transaction that enqueued it is still open or was rolled back"
+            f"{what} {id_} cannot be seen: the transaction that enqueued it is still open or was rolled back"
         )
-    return JobNotFound(f"there is no job {id_}: it was never committed, or its record has been pruned")
+    return JobNotFound(f"there is no {what} {id_}: it was never committed, or its record has been pruned")
 
 
 def parse_job_id(value: object) -> str:

@@ -60,6 +60,11 @@ class _Handle:
         """The job's id."""
         return UUID(self._id)
 
+    @property
+    def _whole(self) -> tuple[str, bool]:
+        """What a cancellation is of: the job, or the workflow whose last one it is."""
+        return (self._id, False) if self.workflow_id is None else (str(self.workflow_id), True)
+
     def _load(self, text: str) -> Any:
         return from_json(text) if self._results is None else self._results.load_result(text)
 
@@ -107,7 +112,7 @@ class JobHandle(_Handle, Generic[R_co]):
         return self._load(await self._queue.result_of(self._id, timeout, handed_in=self._handed_in))
 
     async def cancel(self, reason: str | None = None, *, connection: Any = None) -> CancelResult:
-        """Cancel the job; what has not started ends at once, what runs is asked to stop.
+        """Cancel the job, or all of its workflow; what has not started ends at once, what runs is asked to stop.
 
         Args:
             reason: Why, for ``job_status`` and for whoever waits for the result.
@@ -120,7 +125,8 @@ class JobHandle(_Handle, Generic[R_co]):
             InvalidOption: ``reason`` is no text of at most 4,000 characters.
             EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction.
         """
-        return await self._queue.cancel_by(self._id, reason, connection, handed_in=self._handed_in)
+        id_, workflow = self._whole
+        return await self._queue.cancel_by(id_, reason, connection, handed_in=self._handed_in, workflow=workflow)
 
     async def retry(self, *, connection: Any = None) -> None:
         """Retry the job by hand: what failed or was cancelled begins anew, what is scheduled is due now.
@@ -155,7 +161,8 @@ class SyncJobHandle(_Handle, Generic[R_co]):
 
     def cancel(self, reason: str | None = None, *, connection: Any = None) -> CancelResult:
         """Cancel the job; see ``JobHandle.cancel``."""
-        return self._queue.cancel_by(self._id, reason, connection, handed_in=self._handed_in)
+        id_, workflow = self._whole
+        return self._queue.cancel_by(id_, reason, connection, handed_in=self._handed_in, workflow=workflow)
 
     def retry(self, *, connection: Any = None) -> None:
         """Retry the job by hand; see ``JobHandle.retry``."""

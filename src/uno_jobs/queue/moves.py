@@ -54,6 +54,16 @@ def cancel_job(schema: str, id_: str, reason: str | None, *, notify: bool) -> St
     return None if answer == "unknown" else CancelResult(answer)
 
 
+def cancel_workflow(schema: str, id_: str, reason: str | None, *, notify: bool) -> Steps[CancelResult | None]:
+    """Cancel all that has not finished of a workflow; None where there is none."""
+    rows: Rows = yield Statement(
+        f"SELECT {quote_schema(schema)}.cancel_workflow($1::text::uuid, $2::text, $3::text::boolean)",
+        (id_, reason, str(notify).lower()),
+    )
+    answer = cast("str", rows[0][0])
+    return None if answer == "unknown" else CancelResult(answer)
+
+
 def retry_job(schema: str, id_: str, *, notify: bool) -> Steps[bool]:
     """Retry a job; False where there is none.
 

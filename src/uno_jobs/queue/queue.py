@@ -215,12 +215,14 @@ class Queue(QueueCore):
             call.connection, lambda two_phase: self.enqueue_steps(call, two_phase=two_phase), whole=call.whole
         )
 
-    async def cancel_by(self, id_: str, reason: str | None, connection: Any, *, handed_in: bool) -> CancelResult:
+    async def cancel_by(
+        self, id_: str, reason: str | None, connection: Any, *, handed_in: bool, workflow: bool = False
+    ) -> CancelResult:
         """Cancel a job; see ``JobHandle.cancel``."""
         why = parse_reason(reason)
         return await self._by(
             connection,
-            lambda two_phase: self.cancel_steps(id_, why, two_phase=two_phase, handed_in=handed_in),
+            lambda two_phase: self.cancel_steps(id_, why, two_phase=two_phase, handed_in=handed_in, workflow=workflow),
             whole=connection is not None,
         )
 

@@ -157,15 +157,17 @@ class SyncQueue(QueueCore):
         _refuse_loop()
         return wait_for(self._inner.result_of(id_, timeout, handed_in=handed_in))
 
-    def cancel_by(self, id_: str, reason: str | None, connection: Any, *, handed_in: bool) -> CancelResult:
+    def cancel_by(
+        self, id_: str, reason: str | None, connection: Any, *, handed_in: bool, workflow: bool = False
+    ) -> CancelResult:
         """Cancel a job; see ``JobHandle.cancel``."""
         _refuse_loop()
         if connection is None:
-            return wait_for(self._inner.cancel_by(id_, reason, None, handed_in=handed_in))
+            return wait_for(self._inner.cancel_by(id_, reason, None, handed_in=handed_in, workflow=workflow))
         why = parse_reason(reason)
         return self._by(
             connection,
-            lambda two_phase: self.cancel_steps(id_, why, two_phase=two_phase, handed_in=handed_in),
+            lambda two_phase: self.cancel_steps(id_, why, two_phase=two_phase, handed_in=handed_in, workflow=workflow),
             whole=True,
         )
 

@@ -86,12 +86,14 @@ class Claimer:
                 await holdings.changed.wait()
                 continue
             self._news.clear()
+            # What runs, or is about to be recorded, may release others.
+            was_idle = holdings.idle
             async with self.gate:
                 claimed = 0 if self._stopping else await self._claim(min(holdings.free, BATCH))
             if claimed is None:
                 self._in_doubt()
             elif claimed == 0 and not self._stopping:
-                await self._rest()
+                await self._rest(all_looked=was_idle)
 
     def _open_queues(self) -> list[str]:
         """Return the queues that may be claimed from now, the next one's turn first."""
@@ -136,7 +138,7 @@ class Claimer:
             self._floors.note(queue, priority, row[3], row[4], full=full)
         return jobs
 
-    async def _rest(self) -> None:
+    async def _rest(self, *, all_looked: bool) -> None:
         """Nothing was there: say so to the database, look once more, then sleep until there is news or time to look."""
         now = time.monotonic()
         if self._notified and self._hungry_until < now + self._poll:
@@ -148,7 +150,7 @@ class Claimer:
                 return
             self._hungry_until = now + HUNGRY_FOR * self._poll
             return
-        if self._until_empty and self._holdings.idle:
+        if self._until_empty and all_looked and self._holdings.idle:
             self.empty.set()
         try:
             async with asyncio.timeout(self._poll * random.uniform(0.75, 1.25)):  # noqa: S311 - spreads polls, guards nothing
