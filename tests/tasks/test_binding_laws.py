@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from uno_jobs.errors import BindingError, InvalidArguments
@@ -53,6 +53,8 @@ def functions(draw: st.DrawFn) -> Made:
     return Made(inspect.Signature(made))
 
 
+# However busy the machine is.
+LAW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 signatures = st.tuples(st.lists(values, max_size=7), named)
 
 
@@ -115,7 +117,7 @@ def by_the_book(made: Parameters, args: list[Any], kwargs: dict[str, Any], befor
     return full, warned
 
 
-@settings(max_examples=1_000)
+@settings(LAW, max_examples=500)
 @given(functions(), signatures, values, named)
 def test_binding_is_by_the_book(made: Parameters, signature: Any, previous: Any, flow: dict[str, Any]) -> None:
     before = Before(previous, flow)
@@ -127,6 +129,7 @@ def test_binding_is_by_the_book(made: Parameters, signature: Any, previous: Any,
         assert got == expected
 
 
+@LAW
 @given(functions(), signatures, values, named)
 def test_every_required_parameter_is_bound_or_named(
     made: Made, signature: Any, previous: Any, flow: dict[str, Any]
@@ -146,6 +149,7 @@ def test_every_required_parameter_is_bound_or_named(
     assert made.step(*bound.args, **bound.kwargs) == made.by_name(bound.args, bound.kwargs)
 
 
+@LAW
 @given(functions(), signatures, values, named, st.randoms())
 def test_the_order_of_keyword_arguments_never_matters(
     made: Parameters, signature: Any, previous: Any, flow: dict[str, Any], random: Any
@@ -159,6 +163,7 @@ def test_the_order_of_keyword_arguments_never_matters(
     assert one == other or (isinstance(one, str) and isinstance(other, str))
 
 
+@LAW
 @given(functions(), signatures, values, named, named)
 def test_a_key_added_to_the_flow_never_moves_an_explicit_argument(
     made: Parameters, signature: Any, previous: Any, flow: dict[str, Any], more: dict[str, Any]
@@ -180,6 +185,7 @@ def test_a_key_added_to_the_flow_never_moves_an_explicit_argument(
     assert before.get("kwargs") == after.get("kwargs")
 
 
+@LAW
 @given(functions(), signatures)
 def test_a_step_that_takes_nothing_from_before_behaves_as_if_alone(made: Parameters, signature: Any) -> None:
     try:
@@ -191,6 +197,7 @@ def test_a_step_that_takes_nothing_from_before_behaves_as_if_alone(made: Paramet
     assert Binder(made).load(*signature, None) == (args, kwargs, None)
 
 
+@LAW
 @given(functions(), signatures, values, named)
 def test_what_is_outside_the_open_names_does_not_matter(
     made: Parameters, signature: Any, previous: Any, flow: dict[str, Any]
@@ -205,6 +212,7 @@ def test_what_is_outside_the_open_names_does_not_matter(
     assert one == other or (isinstance(one, str) and isinstance(other, str))
 
 
+@LAW
 @given(functions(), signatures, values, named)
 def test_what_the_enqueue_accepts_is_stored_as_it_was(
     made: Parameters, signature: Any, previous: Any, flow: dict[str, Any]

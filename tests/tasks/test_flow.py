@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from uno_jobs.errors import InvalidArguments
@@ -88,13 +88,15 @@ def test_a_first_step_that_is_not_complete_is_refused_before_anything_runs() -> 
 # --- any workflow ------------------------------------------------------------------------------------------------
 
 
-async def leaf(name: str, keys: list[str]) -> Any:
+def leaf(name: str, keys: list[str]) -> Any:
     return dict.fromkeys(keys, name) or name
 
 
 with TaskRegistry.isolated():
     LEAF = task(leaf)
 
+# However busy the machine is.
+LAW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 leaves = st.tuples(st.lists(st.sampled_from("abc"), max_size=2, unique=True), st.booleans())
 shapes = st.recursive(
     leaves,
@@ -136,6 +138,7 @@ def explain(step: Any, previous: Any, flow: dict[str, Any], seen: dict[str, Any]
     return [explain(one, previous, flow, seen)[0] for one in step.members], flow
 
 
+@LAW
 @given(shapes)
 def test_layout_means_what_the_documentation_says(shape: Any) -> None:
     workflow = build(shape, [0])
@@ -169,6 +172,7 @@ def sizes(step: Any, *, one_step_follows: bool = False) -> tuple[int, int]:
     return sum(one[0] for one in inner), sum(one[1] for one in inner) + joined
 
 
+@LAW
 @given(shapes)
 def test_laws_of_the_layout(shape: Any) -> None:
     workflow = build(shape, [0])

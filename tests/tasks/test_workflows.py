@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uno_jobs.errors import InvalidOption, InvalidWorkflow
@@ -73,6 +73,7 @@ steps = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(steps, steps, steps)
 def test_the_bar_is_associative(a: Any, b: Any, c: Any) -> None:
     assert (a | b) | c == a | (b | c) == chain(a, b, c)

@@ -17,7 +17,18 @@ from pydantic import BaseModel
 from uno_jobs.context import Job, get_current_job
 from uno_jobs.middleware import TaskMiddleware
 from uno_jobs.queue.handles import JobHandle
-from uno_jobs.tasks import Signature, Task, TaskRegistry, discover_tasks, register_middleware, task
+from uno_jobs.tasks import (
+    Chain,
+    Group,
+    Signature,
+    Task,
+    TaskRegistry,
+    chain,
+    discover_tasks,
+    group,
+    register_middleware,
+    task,
+)
 from uno_jobs.testing import test_task
 
 
@@ -102,6 +113,29 @@ def signatures() -> None:
     assert_type(compute.options(queue="slow").s("d"), Signature[dict[str, float]])
     wrong: Signature[int] = process_upload.s("f")  # expect-error
     print(wrong)
+
+
+# --- workflows result in what their last step does, groups in lists ---------------------------------------------
+
+
+def workflows() -> None:
+    assert_type(chain(send, compute.s("d"), process_upload), Chain[Report])
+    assert_type(chain(process_upload), Chain[Report])
+    assert_type(group([process_upload.s("f"), process_upload]), Group[list[Report]])
+    assert_type(group(process_upload.s(file) for file in "abc"), Group[list[Report]])
+    assert_type(group(compute, compute.s("d")), Group[list[dict[str, float]]])
+    assert_type(chain(send, group([compute, compute])), Chain[list[dict[str, float]]])
+    assert_type(group([chain(send, compute), compute]), Group[list[dict[str, float]]])
+    assert_type(group([group([compute])]), Group[list[list[dict[str, float]]]])
+    assert_type(send.s() | compute.s("d"), Chain[dict[str, float]])
+    assert_type(send | process_upload, Chain[Report])
+    assert_type(group([compute, compute]) | process_upload.si("f"), Chain[Report])
+    process_upload.options(on_parent_failure="run").s("f")
+    process_upload.options(on_parent_failure="stop")  # expect-error
+    wrong: Chain[int] = chain(send, process_upload)  # expect-error
+    chain(send, 3)  # expect-error
+    group([send, "compute"])  # expect-error
+    print(send.s() | 3, wrong)  # expect-error
 
 
 # --- options are checked --------------------------------------------------------------------------------------------
