@@ -85,6 +85,22 @@ def test_a_first_step_that_is_not_complete_is_refused_before_anything_runs() -> 
         simulate(chain(PROCESS.s("image_123"), THUMBNAIL.si()))
 
 
+def test_what_users_of_celery_expect(registry: Any) -> None:
+    @task
+    async def add(x: int, y: int) -> int:
+        return x + y
+
+    @task
+    async def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    assert simulate(chain(add.s(2, 2), add.s(4), add.s(8))).result == 16
+    assert simulate(group(add.s(number, number) for number in range(10)) | total).result == 90
+    assert simulate(group(add.s(4) for _ in range(2)), [], {"y": 1}).result == [5, 5]
+    # Where its arguments are complete, a step needs no .si().
+    assert simulate(chain(add.s(2, 2), add.s(1, 1))).result == 2
+
+
 # --- any workflow ------------------------------------------------------------------------------------------------
 
 
