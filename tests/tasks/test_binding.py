@@ -107,14 +107,11 @@ def test_a_flow_that_does_not_fit_is_told_from_the_signature() -> None:
         Binder(parameters(step)).load(["x"], {}, before(1))
 
 
-def test_what_is_missing_is_named_with_what_there_was() -> None:
+def test_all_that_is_missing_is_named() -> None:
     def step(a: int, b: int, c: int) -> None: ...
 
-    with pytest.raises(BindingError, match=r"'step': nothing gives it 'b', 'c'.*they gave 'x', 'y'"):
+    with pytest.raises(BindingError, match="'step': nothing gives it 'b', 'c': neither its signature nor"):
         Binder(parameters(step)).load([], {}, before({"x": 1, "y": 2}))
-    flow = {f"key{number}": number for number in range(1_000)}
-    with pytest.raises(BindingError, match=r"'key9', …$"):
-        Binder(parameters(step)).load([], {}, Before(1, flow))
 
 
 def test_what_is_left_over_is_counted() -> None:

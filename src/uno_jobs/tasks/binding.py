@@ -8,7 +8,7 @@ empty, takes the previous result. docs/workflows.md explains them.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from uno_jobs.tasks.parameter import Parameter
     from uno_jobs.tasks.parameters import Parameters
 
-# How many of the flow's keys a message names.
-_SHOWN: Final = 10
-
 
 class Before(NamedTuple):
     """What a step finds before it, as JSON values."""
@@ -32,7 +29,8 @@ class Before(NamedTuple):
     """The result of the step before: for a group the list of its members' results. None where that step did
     not succeed, and this one runs all the same."""
     flow: Mapping[str, Any]
-    """The dict results of the steps before, merged in order, the later ones winning."""
+    """The dict results of the steps before, merged in order, the later ones winning; ``Binder.open_names`` of it
+    are enough."""
 
 
 class Bound(NamedTuple):
@@ -118,7 +116,7 @@ class Binder:
                 (named if first.kind == "keyword_only" else given)[first.name] = value
             missing = [one.name for one in self._parameters.all if one.required and not _has(one, given, named)]
             if missing:
-                raise BindingError(self._missing(missing, before.flow))
+                raise BindingError(self._missing(missing))
             positional = self._in_order(given, named, args[len(placed.places) :])
             return Bound(*self._parameters.load(positional, named, unchecked=unchecked), warning)
         except (InvalidArguments, NotSerializable) as error:
@@ -168,11 +166,10 @@ class Binder:
         named.update(given)
         return [*positional, *rest]
 
-    def _missing(self, names: list[str], flow: Mapping[str, Any]) -> str:
-        gave = f"they gave {_listed(list(flow))}" if flow else "they gave nothing by name"
+    def _missing(self, names: list[str]) -> str:
         return (
-            f"task {self._parameters.task}: nothing gives it {_listed(names)}: neither its signature nor the steps "
-            f"before it; {gave}"
+            f"task {self._parameters.task}: nothing gives it {_listed(names)}: neither its signature nor what the "
+            "steps before it returned"
         )
 
 
@@ -197,6 +194,5 @@ def _take(first: Parameter, previous: Any) -> tuple[Any, str | None]:
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = [repr(name) for name in names[:_SHOWN]]
-    return ", ".join([*shown, "…"] if len(names) > _SHOWN else shown)
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names)
