@@ -206,6 +206,21 @@ async def test_a_job_that_is_being_claimed_is_not_replaced(lab: Lab) -> None:
     assert (await lab.one("SELECT args::text FROM uno_jobs.jobs"))["args"] == '["old"]'
 
 
+async def test_a_replacer_that_came_too_late_does_not_hold_up_the_outcome(lab: Lab) -> None:
+    """A lock that waited is taken on the new version of the row, before it is seen to run: it must be given back."""
+    first = (await lab.put_unique("k"))["id"]
+    hand, replacer = await lab.hand(), await lab.session()
+    async with replacer.transaction():
+        async with hand.connection.transaction():
+            await hand.claim()
+            # As when the claim comes between the enqueuer's look for the key's holder and this.
+            replace = "SELECT uno_jobs.replace_job($1, '[\"new\"]', '{}', NULL)"
+            answer = asyncio.create_task(replacer.fetchval(replace, first))
+            await lab.blocked(replacer)
+        assert await answer is False
+        assert await hand.succeed([first]) == {}
+
+
 async def test_a_job_that_is_being_replaced_is_passed_over(lab: Lab) -> None:
     await lab.put_unique("k", args='["old"]')
     (other,) = await lab.put()
