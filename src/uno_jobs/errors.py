@@ -71,7 +71,11 @@ class DuplicateJob(EnqueueError):
 
 
 class EnqueueConflict(EnqueueError):
-    """A race for a unique key was lost, or for a job, under REPEATABLE READ or SERIALIZABLE: retry the transaction."""
+    """Another transaction was faster: roll back and retry yours.
+
+    A race for a unique key, or for a job, was lost under REPEATABLE READ or SERIALIZABLE (40001), or two transactions
+    took several of them in opposite order (a deadlock, 40P01).
+    """
 
 
 # --- connections and the database ---------------------------------------------------------------------------------
@@ -93,12 +97,36 @@ class TransactionFailed(DatabaseError):
     """The transaction of the connection handed in has already failed: roll it back first."""
 
 
+class TransactionNotBegun(DatabaseError):
+    """The session handed in has ``autobegin=False`` and no transaction: begin one first."""
+
+
+class ConnectionBusy(DatabaseError):
+    """The connection handed in is being used by somebody else at this moment: await that first."""
+
+
+class PermissionDenied(DatabaseError):
+    """The database's role may not do this (42501)."""
+
+
+class StatementTimedOut(DatabaseError, TimeoutError):
+    """A statement was ended by statement_timeout (57014) or lock_timeout (55P03), or by an administrator."""
+
+
 class WrongColour(UnsupportedConnection):
     """An async connection on a ``SyncQueue``, a sync one on a ``Queue``, or a sync call inside an event loop."""
 
 
 class DatabaseUnavailable(DatabaseError):
-    """The database cannot be reached."""
+    """The database cannot be reached, the connection was lost, or there are too many: try again later."""
+
+
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The database takes no writes (25006): a standby, a server or role set so, or a transaction begun so."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The server has no room left, on its disk (53100) or in its memory (53200)."""
 
 
 class SchemaNotInstalled(DatabaseError):

@@ -104,9 +104,11 @@ class Queue(QueueCore):
                 sent.
             TaskNotFound: Neither this process nor a living worker knows the task.
             DuplicateJob: ``on_duplicate="raise"``, and there is such a job.
-            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction.
-            UnsupportedConnection, WrongColour, ConnectionClosed, TransactionFailed: ``connection`` will not do.
-            DatabaseUnavailable, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: The database
+            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE, or a deadlock: retry the transaction.
+            UnsupportedConnection, WrongColour, ConnectionClosed, ConnectionBusy, TransactionFailed,
+                TransactionNotBegun: ``connection`` will not do.
+            DatabaseUnavailable, DatabaseReadOnly, DatabaseFull, StatementTimedOut: Not now; try again later.
+            PermissionDenied, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer: The database
                 cannot be used.
         """
         return (await self._store(self.prepare(task, args, kwargs, cast("dict[str, Any]", options))))[0]

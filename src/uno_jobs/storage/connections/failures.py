@@ -7,12 +7,18 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import (
+    ConnectionBusy,
     ConnectionClosed,
+    DatabaseFull,
+    DatabaseReadOnly,
     DatabaseUnavailable,
     DuplicateJob,
     EnqueueConflict,
+    PermissionDenied,
     SchemaNotInstalled,
+    StatementTimedOut,
     TransactionFailed,
+    TransactionNotBegun,
     UnoJobsError,
     UnsupportedConnection,
 )
@@ -26,7 +32,10 @@ SEVERAL_BINDS: Final = (
 )
 _STEP_IS_DUPLICATE: Final = "UJ001"
 _MISSING: Final = {"42P01", "3F000", "42883"}
-_GONE: Final = {"57P01", "57P02", "57P03", "53300"}
+_LOST: Final = {"25P03", "25P04"}
+"""idle_in_transaction_session_timeout and transaction_timeout: both end the session."""
+_UNAVAILABLE: Final = ("08", "53", "57P", "58")
+"""Classes of SQLSTATE: connection, resources, an operator's intervention, the system."""
 
 
 @contextlib.contextmanager
@@ -47,7 +56,9 @@ def translate(error: Exception, schema: str) -> UnoJobsError | None:
     """Return the error of uno-jobs that a driver's error, or SQLAlchemy's about it, stands for; None: none."""
     state = sqlstate_of(error)
     said = _said(error)
-    if state == "40001":
+    if state is None:
+        return _without_state(error, said)
+    if state in {"40001", "40P01"}:
         return EnqueueConflict(f"another transaction was faster ({said}): roll back and retry the transaction")
     if state == _STEP_IS_DUPLICATE:
         found = re.search(r"job ([0-9a-f-]{36})", said)
@@ -56,9 +67,17 @@ def translate(error: Exception, schema: str) -> UnoJobsError | None:
         return TransactionFailed("the transaction of this connection has already failed: roll it back first")
     if state in _MISSING and schema in said:
         return SchemaNotInstalled(f"the schema {schema!r} is not in this database ({said}): run 'uno-jobs db upgrade'")
-    if state is not None and (state.startswith("08") or state in _GONE):
-        return DatabaseUnavailable(f"the connection to the database was lost: {said}")
-    return _without_state(error, said) if state is None else None
+    if state == "42501":
+        return PermissionDenied(f"the database's role may not do this: {said}")
+    if state == "25006":
+        return DatabaseReadOnly(f"the database, or this transaction, takes no writes: {said}")
+    if state in {"57014", "55P03"}:
+        return StatementTimedOut(f"the database ended the statement: {said}")
+    if state in {"53100", "53200"}:
+        return DatabaseFull(f"the database has no room: {said}")
+    if state in _LOST or state.startswith(_UNAVAILABLE):
+        return DatabaseUnavailable(f"the connection to the database was lost, or refused: {said}")
+    return None
 
 
 def sqlstate_of(error: BaseException) -> str | None:
@@ -81,6 +100,10 @@ def _without_state(error: Exception, said: str) -> UnoJobsError | None:
         return UnsupportedConnection(SEVERAL_BINDS)
     if "PendingRollbackError" in names:
         return TransactionFailed("the transaction of this session has already failed: roll it back first")
+    if "InvalidRequestError" in names and "Autobegin is disabled" in said:
+        return TransactionNotBegun("this session begins no transaction by itself: call its begin() before the enqueue")
+    if "another operation is in progress" in said or "concurrent operations are not permitted" in said:
+        return ConnectionBusy(f"the connection is in use ({said}): await what it is doing before the enqueue")
     if "ResourceClosedError" in names:
         return ConnectionClosed(f"the connection is closed ({said}): enqueue before it is closed")
     if "InvalidRequestError" in names and "closed transaction" in said:
