@@ -104,7 +104,7 @@ class Queue(QueueCore):
                 sent.
             TaskNotFound: Neither this process nor a living worker knows the task.
             DuplicateJob: ``on_duplicate="raise"``, and there is such a job.
-            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE, or a deadlock: retry the transaction.
+            EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE, or a deadlock: retry it.
             UnsupportedConnection, WrongColour, ConnectionClosed, ConnectionBusy, TransactionFailed,
                 TransactionNotBegun: ``connection`` will not do.
             DatabaseUnavailable, DatabaseReadOnly, DatabaseFull, StatementTimedOut: Not now; try again later.
