@@ -25,6 +25,16 @@ async def until_there(path: str) -> int:
 
 
 @task
+async def marks_and_waits(folder: str, number: int, go: str) -> int:
+    """Leave a mark for this run, and run until a file is there."""
+    with Path(folder, "marks").open("a") as marks:
+        marks.write(f"{number}\n")
+    while not Path(folder, go).exists():
+        await asyncio.sleep(0.01)
+    return number
+
+
+@task
 async def kills_its_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
