@@ -44,7 +44,9 @@ class Postgres:
             os.chown(self.data, self._account.uid, self._account.gid)
         self._process: subprocess.Popen[bytes] | None = None
         if of is None:
-            self._run("initdb", "--no-sync", "-A", "trust", "-U", USER, "--locale=C", "-E", "UTF8", "-D", str(self.data))
+            self._run(
+                "initdb", "--no-sync", "-A", "trust", "-U", USER, "--locale=C", "-E", "UTF8", "-D", str(self.data)
+            )
         else:
             self._run("pg_basebackup", "-d", of.url, "-D", str(self.data), "-R", "-c", "fast", "--no-sync")
 
@@ -95,7 +97,7 @@ class Postgres:
             time.sleep(0.05)
 
     def stop(self, kind: signal.Signals = signal.SIGINT) -> None:
-        """Stop it: SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one, SIGKILL a crash of the postmaster."""
+        """Stop it: SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one, SIGKILL a crash."""
         process, self._process = self._process, None
         assert process is not None
         backends = psutil.Process(process.pid).children() if psutil.pid_exists(process.pid) else []

@@ -6,26 +6,26 @@ import asyncio
 import contextlib
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 
 from tests.postgres import Postgres, several
 from tests.worker import app
-from tests.worker.conftest import LIMIT, Database
+from tests.worker.conftest import LIMIT, running
+from tests.worker.servers import RUNNING, looking, migrated, put_marking, runs
 from tests.worker.test_processes import supervisor
 from uno_jobs import Queue
 from uno_jobs.errors import DatabaseError
-from uno_jobs.storage.migrations import upgrade
+from uno_jobs.storage.gateway import Gateway
+from uno_jobs.tasks import task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from uuid import UUID
 
 LIVING = "SELECT id FROM uno_jobs.workers WHERE state = 'running'"
-RUNNING = "SELECT count(*) = $1 FROM uno_jobs.live_jobs WHERE state = 'running'"
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +35,12 @@ def server() -> Iterator[Postgres]:
         yield server
 
 
-@contextlib.asynccontextmanager
-async def looking(url: str) -> AsyncIterator[Database]:
-    """Look at a database that has come back."""
-    connection = await asyncpg.connect(url)
-    database = Database(connection, url)
-    yield database
-    await database.check()
-    await connection.close()
-
-
-async def migrated(server: Postgres, name: str) -> str:
-    connection = await asyncpg.connect(server.url)
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    url = server.url_of(name)
-    await asyncio.to_thread(upgrade, url)
-    return url
-
-
-def runs(folder: Path) -> Counter[int]:
-    """How often each number has been run."""
-    return Counter(int(line) for line in (folder / "marks").read_text().split())
-
-
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["fast", "immediate", "crash"])
 async def test_a_restart(kind: signal.Signals, server: Postgres, tmp_path: Path) -> None:
     url = await migrated(server, f"restart_{kind.name.lower()}")
     async with looking(url) as database:
-        meanwhile = [id_ for number in range(10) for id_ in await database.put(app.marks_and_waits, str(tmp_path), number, "away")]  # fmt: skip
-        after = [id_ for number in range(10, 20) for id_ in await database.put(app.marks_and_waits, str(tmp_path), number, "back")]  # fmt: skip
+        meanwhile = await put_marking(database, range(10), tmp_path, "away")
+        after = await put_marking(database, range(10, 20), tmp_path, "back")
         later = await database.put(app.noop, 1, delay=600)
     async with supervisor(url):
         async with looking(url) as database:
@@ -96,6 +72,44 @@ async def test_a_restart(kind: signal.Signals, server: Postgres, tmp_path: Path)
     assert runs(tmp_path) == Counter(range(20))
 
 
+async def test_a_renewal_that_breaks_off_is_made_good_by_the_next(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await migrated(server, "broken_renewal")
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @task
+    async def waits() -> None:
+        started.set()
+        await go_on.wait()
+
+    async with looking(url) as database:
+        (id_,) = await database.put(waits)
+    async with running(url) as worker:
+        await asyncio.wait_for(started.wait(), LIMIT)
+        before = worker.identity.id
+        held = Gateway.held
+        broken: list[UUID] = []
+
+        async def break_once(gateway: Gateway, of: UUID) -> Any:
+            if of == before and not broken:
+                broken.append(of)
+                raise ConnectionResetError("cut in the middle of a renewal")
+            return await held(gateway, of)
+
+        monkeypatch.setattr(Gateway, "held", break_once)
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.start)
+        async with looking(url) as database:
+            await database.wait_until(
+                "SELECT EXISTS (SELECT FROM uno_jobs.live_jobs WHERE state = 'running' AND worker_id <> $1)", before
+            )
+            assert broken
+            go_on.set()
+            await database.wait_for(id_, "succeeded")
+            assert [one["outcome"] for one in await database.attempts(id_)] == ["succeeded"]
+
+
 async def test_a_server_that_is_away_when_a_worker_starts(server: Postgres, tmp_path: Path) -> None:
     url = await migrated(server, "away_at_start")
     async with looking(url) as database:
@@ -125,7 +139,7 @@ async def fail_over(primary: Postgres, standby: Postgres, folder: Path) -> None:
     url = several(primary, standby, database="app")
     async with looking(url) as database:
         await database.wait_until("SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')")
-        healthy = [id_ for number in range(20) for id_ in await database.put(app.marks_and_waits, str(folder), number, "healthy")]  # fmt: skip
+        healthy = await put_marking(database, range(20), folder, "healthy")
     committed: list[UUID] = []
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(2):  # each observes the other, and is full of what it runs

@@ -16,8 +16,6 @@ from uno_jobs.tasks import task
 from uno_jobs.worker.line import Line
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     import pytest
 
 KILL = """
@@ -94,66 +92,6 @@ async def test_all_connections_are_cut_while_jobs_run(database: Database) -> Non
         assert worker.identity.id == before  # the server is the same: no new incarnation
     for id_ in ids:
         assert [one["outcome"] for one in await database.attempts(id_)] == ["succeeded"]
-
-
-async def test_after_a_restart_of_the_server_the_worker_goes_on_under_a_new_id(database: Database) -> None:
-    started, go_on = asyncio.Event(), asyncio.Event()
-
-    @task
-    async def waits() -> None:
-        started.set()
-        await go_on.wait()
-
-    (id_,) = await database.put(waits)
-    async with running(database.url) as worker:
-        await asyncio.wait_for(started.wait(), 20)
-        before = worker.identity.id
-        worker.identity._server = "another server"
-        await database.connection.execute(KILL)
-        await database.wait_until(
-            "SELECT EXISTS (SELECT FROM uno_jobs.live_jobs WHERE state = 'running' AND worker_id <> $1)", before
-        )
-        assert worker.identity.id != before
-        go_on.set()
-        await database.wait_for(id_, "succeeded")
-    (attempt,) = await database.attempts(id_)
-    assert (attempt["worker_id"], attempt["outcome"]) == (worker.identity.id, "succeeded")
-    assert await database.connection.fetchval("SELECT state FROM uno_jobs.workers WHERE id = $1", before) == "stopped"
-
-
-async def test_a_renewal_that_breaks_off_is_made_good_by_the_next(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started, go_on = asyncio.Event(), asyncio.Event()
-
-    @task
-    async def waits() -> None:
-        started.set()
-        await go_on.wait()
-
-    (id_,) = await database.put(waits)
-    async with running(database.url) as worker:
-        await asyncio.wait_for(started.wait(), 20)
-        before = worker.identity.id
-        held = Gateway.held
-        broken: list[UUID] = []
-
-        async def break_once(gateway: Gateway, of: UUID) -> Any:
-            if of == before and not broken:
-                broken.append(of)
-                raise ConnectionResetError("cut in the middle of a renewal")
-            return await held(gateway, of)
-
-        monkeypatch.setattr(Gateway, "held", break_once)
-        worker.identity._server = "another server"
-        await database.connection.execute(KILL)
-        await database.wait_until(
-            "SELECT EXISTS (SELECT FROM uno_jobs.live_jobs WHERE state = 'running' AND worker_id <> $1)", before
-        )
-        assert broken
-        go_on.set()
-        await database.wait_for(id_, "succeeded")
-    assert [one["outcome"] for one in await database.attempts(id_)] == ["succeeded"]
 
 
 async def test_a_job_whose_lease_is_over_is_stopped_and_its_outcome_changes_nothing(database: Database) -> None:

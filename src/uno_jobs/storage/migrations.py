@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from uno_jobs.storage.pooled import SETTINGS
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema
-from uno_jobs.storage.urls import sqlalchemy_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +107,7 @@ async def _with_connection(url: str, work: Any, *, pooled: bool) -> Any:
     # A session with our settings: under a role's default of repeatable read the second of two upgrades would not see
     # what the first one did.
     engine = create_async_engine(
-        sqlalchemy_url(url, "asyncpg"),
+        "postgresql+asyncpg://",  # of the dialect only: SQLAlchemy cannot read every URL, as one with several hosts
         poolclass=NullPool,
         async_creator=functools.partial(connect_raw if pooled else connect, url),
         connect_args=UNPREPARED if pooled else {},

@@ -29,6 +29,11 @@ GIVE_UP: Final = 5.0
 """Seconds for a rollback; then the connection is ended, which does the same."""
 
 
+def has_transaction_timeout(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    """Whether the server knows the setting of that name, as PostgreSQL does from 17."""
+    return connection.get_server_version().major >= 17
+
+
 class PooledConnection:
     """An asyncpg connection to a pooler, with those of its methods that uno-jobs uses, for one user at a time.
 
@@ -40,6 +45,8 @@ class PooledConnection:
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record], search_path: str) -> None:
         self._connection = connection
         settings = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items())
+        if has_transaction_timeout(connection):
+            settings += "; SET LOCAL transaction_timeout = 0"
         self._settings = f"{settings}; SET LOCAL search_path = {search_path}"
         self._inside = False
 

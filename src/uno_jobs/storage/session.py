@@ -15,7 +15,7 @@ from uno_jobs.errors import (
     SchemaTooOld,
     UnsupportedServer,
 )
-from uno_jobs.storage.pooled import PooledConnection
+from uno_jobs.storage.pooled import PooledConnection, has_transaction_timeout
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quote_schema
 from uno_jobs.storage.urls import hide_password, plain_url
 
@@ -116,9 +116,17 @@ async def connect(
         return PooledConnection(raw, search_path(schema))
     settings = {**SETTINGS, **KEEPALIVE, "application_name": name, "search_path": search_path(schema)}
     with translate_errors(hide_password(url)):
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             plain_url(url), timeout=timeout, command_timeout=patience, server_settings=settings
         )
+        if has_transaction_timeout(connection):
+            try:
+                # Not at the start: an older server refuses what it does not know.
+                await connection.execute("SET transaction_timeout = 0", timeout=timeout)
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
 
 
 async def connect_raw(

@@ -13,13 +13,21 @@ _SCHEME: Final = re.compile(r"^(postgres|postgresql)(\+[a-z0-9_]+)?://", re.IGNO
 def plain_url(url: str) -> str:
     """Return a URL as PostgreSQL's own tools and asyncpg read it: ``postgresql://…``, without a driver.
 
+    Several hosts, which SQLAlchemy writes as ``?host=one:5432&host=two:5432``, become ``?host=one:5432,two:5432``.
+
     Raises:
         ConfigurationError: It is not a PostgreSQL URL.
     """
     if not _SCHEME.match(url):
         shown = url.split("://", 1)[0][:20]
         raise ConfigurationError(f"a database URL begins with postgresql:// (or postgresql+driver://), not {shown!r}")
-    return _SCHEME.sub("postgresql://", url, count=1)
+    base, mark, query = _SCHEME.sub("postgresql://", url, count=1).partition("?")
+    parts = query.split("&")
+    hosts = [part.partition("=")[2] for part in parts if part.startswith("host=")]
+    if len(hosts) > 1:
+        rest = [part for part in parts if not part.startswith("host=")]
+        query = "&".join([f"host={','.join(hosts)}", *rest])
+    return base + mark + query
 
 
 def sqlalchemy_url(url: str, driver: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import DatabaseUnavailable
@@ -22,6 +23,8 @@ logger = logging.getLogger("uno_jobs.worker")
 LINE_TROUBLE: Final = (*TROUBLE, DatabaseUnavailable)
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0
+_PROVED: Final = 5.0
+"""Seconds that a connection must have lasted for the next to be made at once: a full disk lets one connect, no more."""
 
 
 class Line:
@@ -53,6 +56,8 @@ class Line:
         self._pooled = pooled
         self._gateway: Gateway | None = None
         self._wait = _FIRST_WAIT
+        self._connected_at = float("-inf")
+        self._pause = 0.0
         self.turn = asyncio.Lock()
         """Held by whoever uses the line, where several share it."""
         self.connects = 0
@@ -68,6 +73,8 @@ class Line:
             gateway = self._gateway
             if gateway is not None and not gateway.connection.is_closed():
                 return gateway
+            if self._pause:
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))  # noqa: S311 - as below
             try:
                 self._gateway = await self._connect()
             except LINE_TROUBLE as error:
@@ -80,6 +87,7 @@ class Line:
                 self._wait = min(self._wait * 2, _LONGEST_WAIT)
             else:
                 self._wait = _FIRST_WAIT
+                self._connected_at = time.monotonic()
 
     async def _connect(self) -> Gateway:
         connection = await self._open()
@@ -119,6 +127,10 @@ class Line:
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             gateway.connection.terminate()
+            if time.monotonic() - self._connected_at >= _PROVED:
+                self._pause = 0.0
+            else:
+                self._pause = min(_LONGEST_WAIT, max(_FIRST_WAIT, self._pause * 2))
         logger.warning("lost the connection to the database", extra={"line": self._name, "error": _said(error)})
 
     async def call(self, action: Callable[[Gateway], Awaitable[Any]]) -> Any:
