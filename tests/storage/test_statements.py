@@ -94,3 +94,12 @@ def test_another_url_is_refused_without_showing_its_password() -> None:
 def test_passwords_are_hidden() -> None:
     assert hide_password("postgresql://me:p:w@h:1/d") == "postgresql://me:***@h:1/d"
     assert hide_password("postgresql://h/d?user=me&password=pw&x=1") == "postgresql://h/d?user=me&password=***&x=1"
+
+
+def test_several_hosts_are_understood_in_either_spelling() -> None:
+    libpq = "postgresql://me:secret@one:5432,two:5433/app?target_session_attrs=read-write"
+    assert plain_url(libpq) == libpq
+    sqlalchemy = "postgresql+asyncpg://me:secret@/app?host=one:5432&host=two:5433&target_session_attrs=read-write"
+    assert plain_url(sqlalchemy) == (
+        "postgresql://me:secret@/app?host=one:5432,two:5433&target_session_attrs=read-write"
+    )
