@@ -216,11 +216,22 @@ def test_nesting_may_be_deep(step: Any) -> None:
         workflow = chain(group([workflow]), step)
     graph = lay_out(workflow)
     assert len(graph.nodes) == 20_001
-    workflow = step.s("a")
-    for _ in range(20_000):
-        workflow = group([workflow])
-    assert len(lay_out(workflow).nodes) == 20_001
-    assert repr(workflow) == "group([group of 1])"
+    assert repr(workflow) == "chain(group of 1, step.s())"
+
+
+def test_lists_in_lists_are_limited_to_what_json_can_hold(step: Any) -> None:
+    def nested(depth: int) -> Any:
+        workflow: Any = step.s("a")
+        for _ in range(depth):
+            workflow = group([step.s("b"), workflow])
+        return workflow
+
+    lay_out(nested(64))
+    for depth in (65, 20_000):
+        with pytest.raises(InvalidWorkflow, match="more than 64 groups are nested"):
+            lay_out(nested(depth))
+    # A step between gives what it returns.
+    lay_out(chain(group([chain(nested(64), step)]), nested(63)))
 
 
 def test_the_largest_workflows_are_laid_out(step: Any) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_STEPS: Final = 100_000
 MAX_EDGES: Final = 1_000_000
+MAX_LISTS: Final = 64
+"""Most lists in lists that groups in groups may give: with results of ``storable.MAX_DEPTH`` in them, JSON parsers
+on the way still read them."""
 
 # What an enqueue as a whole is told, and a step cannot be.
 _OF_THE_CALL: Final = ("connection", "notify", "via")
@@ -88,7 +91,8 @@ def lay_out(
         max_edges: Most edges.
 
     Raises:
-        InvalidWorkflow: It is too large, or the arguments would mean different things to a group's members.
+        InvalidWorkflow: It is too large, gives too many lists in lists, or the arguments would mean different
+            things to a group's members.
         InvalidOption: A step has an option that only the whole enqueue can have.
         TaskNotFound: A step's task is not registered here.
     """
@@ -146,6 +150,7 @@ class _Layout:
         self.edges = 0
         self._max_steps, self._max_edges = max_steps, max_edges
         self._known: set[int] = set()
+        self._lists: dict[int, int] = {}  # how many lists in lists each join holds
 
     def run(self, workflow: Part) -> None:
         """Lay out a workflow: what the stack holds is under way, the innermost last."""
@@ -188,7 +193,12 @@ class _Layout:
 
     def _join(self, frame: _InGroup) -> int:
         before = _Before("member", tuple(frame.ends), frame.before.flow_from) if frame.ends else frame.before
-        return self._append(Node(None, (), {}, *before, run_on_failure=False))
+        lists = 1 + max((self._lists.get(one, 0) for one in frame.ends), default=0)
+        if lists > MAX_LISTS:
+            raise InvalidWorkflow(f"more than {MAX_LISTS} groups are nested in each other, without a step between")
+        index = self._append(Node(None, (), {}, *before, run_on_failure=False))
+        self._lists[index] = lists
+        return index
 
     def _add(self, step: Signature[Any], before: _Before) -> int:
         if id(step.task) not in self._known:
