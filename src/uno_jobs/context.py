@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -171,6 +172,15 @@ class Job:
         if isinstance(metadata, str):
             metadata = self._metadata = {} if metadata == "{}" else from_json(metadata)
         return metadata
+
+    def texts(self) -> tuple[str, str, str]:
+        """Return arguments, keyword arguments and metadata as JSON texts, for another process."""
+        args, kwargs, metadata = self._args, self._kwargs, self._metadata
+        return (
+            args if isinstance(args, str) else json.dumps(args),
+            kwargs if isinstance(kwargs, str) else json.dumps(kwargs),
+            metadata if isinstance(metadata, str) else json.dumps(metadata),
+        )
 
     def set_progress(self, fraction: float, message: str = "") -> Reported:
         """Say how far the job is; shown in ``job_status``.

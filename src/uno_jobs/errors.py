@@ -205,6 +205,17 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
+class ProcessDied(UnoJobsError):
+    """The child process that ran a job died of itself: by a signal, or by ``os._exit``. Only in a job's record."""
+
+
+class Terminated(BaseException):
+    """Raised in a synchronous task that is told to stop, in a child process: its time is up, or it was cancelled.
+
+    Not an ``Exception``, so that only ``finally``, ``except BaseException`` and those who name it see it.
+    """
+
+
 class JobNotFound(UnoJobsError, LookupError):
     """There is no job of that id."""
 

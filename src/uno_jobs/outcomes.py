@@ -64,4 +64,14 @@ class HandedBack:
     peak_memory: int | None = None
 
 
-Outcome = Succeeded | Failed | Retried | Snoozed | Cancelled | HandedBack
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The process that ran the job, and no other, died; after ``max_lost`` such ends the job fails."""
+
+    error: ErrorRecord
+    max_lost: int
+    final: bool
+    """Whether this was the last of them."""
+
+
+Outcome = Succeeded | Failed | Retried | Snoozed | Cancelled | HandedBack | Lost

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from uno_jobs.context import enter_job, leave_job
 from uno_jobs.errors import JobFailed
-from uno_jobs.outcomes import Failed, Retried, Succeeded
+from uno_jobs.outcomes import Failed, Lost, Retried, Succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ async def run_hooks(task: Task[..., Any, Any], job: Job, outcome: Outcome, *, th
             args = (job, task.load_result(text))
         case Retried(error=record):
             args = (job, _error(job, record), job.failures + 1)
-        case Failed(error=record):
+        case Failed(error=record) | Lost(error=record):
             args = (job, _error(job, record))
         case _:
             return
@@ -62,7 +62,7 @@ def _hooks(task: Task[..., Any, Any], outcome: Outcome) -> Sequence[Callable[...
     match outcome:
         case Succeeded():
             return task.success_hooks
-        case Failed():
+        case Failed() | Lost(final=True):
             return task.failure_hooks
         case Retried():
             return task.retry_hooks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from uno_jobs.context import enter_job, leave_job
 from uno_jobs.errors import InvalidArguments, ResultNotStorable
@@ -20,11 +20,10 @@ from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.tasks.results import MAX_RESULT_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from uno_jobs.context import Job
     from uno_jobs.outcomes import Outcome
-    from uno_jobs.runners.thread import Threads
     from uno_jobs.tasks.registry import Registry
 
 logger = logging.getLogger("uno_jobs.runners")
@@ -42,6 +41,22 @@ class Ended(NamedTuple):
     final: bool
 
 
+class Caller(Protocol):
+    """Runs synchronous functions away from the event loop: ``Threads`` in a worker, the main thread in a child."""
+
+    async def run(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        job: Job | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Run a function and return what it returns."""
+        ...
+
+
 class Plan:
     """All that can be known before a run of a task: made once, used for each.
 
@@ -49,7 +64,7 @@ class Plan:
         task: The task.
         upgrade: What rewrites the arguments of an older version, if it is one.
         middleware: The global middleware; the task's own come after it.
-        threads: Where synchronous functions run; without it, here and now (as in a child process).
+        threads: Where synchronous functions run; without it, here and now.
         max_result_size: The largest result, in bytes of JSON.
         own_timeout: Whether the timeout is watched here; False where whoever started this process does.
 
@@ -82,7 +97,7 @@ class Plan:
         *,
         upgrade: Callable[..., Any] | None = None,
         middleware: tuple[TaskMiddleware, ...] = (),
-        threads: Threads | None = None,
+        threads: Caller | None = None,
         max_result_size: int = MAX_RESULT_SIZE,
         own_timeout: bool = True,
     ) -> None:
@@ -261,7 +276,7 @@ class Plans:
     def __init__(
         self,
         *,
-        threads: Threads | None = None,
+        threads: Caller | None = None,
         max_result_size: int = MAX_RESULT_SIZE,
         own_timeout: bool = True,
         registry: Registry | None = None,

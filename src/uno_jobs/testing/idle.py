@@ -73,6 +73,7 @@ async def run_until_idle(
                         concurrency=concurrency,
                         poll_interval=POLL,
                         grace=GRACE,
+                        child_processes=0,
                         until_empty=True,
                     )
                     await Worker(config, registry=registry).run()

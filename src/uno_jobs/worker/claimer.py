@@ -1,4 +1,4 @@
-"""The claimer: keeps the slots full, sleeps when there is nothing, and is woken when there is."""
+"""The claimer: keeps the slots of each lane full, sleeps when there is nothing, and is woken when there is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import asyncpg
 
     from uno_jobs.worker.config import WorkerConfig
-    from uno_jobs.worker.floors import ScanFloors
     from uno_jobs.worker.holdings import Holdings
     from uno_jobs.worker.identity import Identity
+    from uno_jobs.worker.lanes import Lane
     from uno_jobs.worker.line import Line
 
 logger = logging.getLogger("uno_jobs.worker")
@@ -45,21 +45,20 @@ class Claimer:
         line: Line,
         identity: Identity,
         holdings: Holdings,
-        floors: ScanFloors,
+        lanes: list[Lane],
         dispatch: Callable[[list[asyncpg.Record], int], None],
         in_doubt: Callable[[], None],
     ) -> None:
         self._line = line
         self._identity = identity
         self._holdings = holdings
-        self._floors = floors
+        self._lanes = lanes
         self._dispatch = dispatch
         self._in_doubt = in_doubt
         self._queues = [name for name, _ in config.queues]
         self._poll = config.poll_interval
         self._until_empty = config.until_empty
         self._notified = not config.pooled
-        self._turn = 0
         self._hungry_until = 0.0
         self._stopping = False
         self._news = asyncio.Event()
@@ -70,6 +69,11 @@ class Claimer:
     def wake(self) -> None:
         """There may be something to claim."""
         self._news.set()
+
+    def room(self) -> None:
+        """A lane that had no room may have some."""
+        self._news.set()
+        self._holdings.changed.set()
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -82,61 +86,55 @@ class Claimer:
         holdings = self._holdings
         while not self._stopping:
             holdings.changed.clear()
-            if holdings.free <= 0 or not self._open_queues():
+            lanes = [lane for lane in self._lanes if lane.free() > 0]
+            if not lanes or not self._open_queues(0):
                 await holdings.changed.wait()
                 continue
             self._news.clear()
+            claimed: int | None = 0
             # What runs, or is about to be recorded, may release others.
             was_idle = holdings.idle
-            async with self.gate:
-                claimed = 0 if self._stopping else await self._claim(min(holdings.free, BATCH))
+            for lane in lanes:
+                async with self.gate:
+                    slots = min(lane.free(), BATCH)
+                    got = await self._claim(lane, slots) if slots > 0 and not self._stopping else 0
+                claimed = None if got is None or claimed is None else claimed + got
+            if len(self._lanes) > 1:
+                # The first one takes what slots there are.
+                self._lanes.append(self._lanes.pop(0))
             if claimed is None:
                 self._in_doubt()
             elif claimed == 0 and not self._stopping:
-                await self._rest(all_looked=was_idle)
+                await self._rest(all_looked=was_idle and len(lanes) == len(self._lanes))
 
-    def _open_queues(self) -> list[str]:
-        """Return the queues that may be claimed from now, the next one's turn first."""
-        turn = self._turn % len(self._queues)
+    def _open_queues(self, turn: int) -> list[str]:
+        """Return the queues that may be claimed from now, the one whose turn it is first."""
+        turn %= len(self._queues)
         queues = self._queues[turn:] + self._queues[:turn]
         return [queue for queue in queues if self._holdings.limit(queue) > 0]
 
-    async def _claim(self, slots: int) -> int | None:
+    async def _claim(self, lane: Lane, slots: int) -> int | None:
         """Return how many jobs were claimed; None when it is not known."""
-        queues = self._open_queues()
+        queues = self._open_queues(lane.turn)
+        if not queues:
+            return 0
         limits = [self._holdings.limit(queue) for queue in queues]
-        floors = self._floors.floors(queues)
+        floors = lane.floors.floors(queues)
         lease = secrets.randbits(63)
         gateway = await self._line.get()
         started = time.monotonic()
         try:
-            rows = await gateway.claim(self._identity.id, lease, slots, queues, limits, floors, self._identity.known)
+            rows = await gateway.claim(self._identity.id, lease, slots, queues, limits, floors, lane.known)
         except LINE_TROUBLE as error:
             self._line.drop(error)
-            self._floors.failed(queues, floors, time.monotonic() - started)
+            lane.floors.failed(queues, floors, time.monotonic() - started)
             return None
-        self._turn += 1
-        jobs = self._note_scans(rows, queues, floors)
+        lane.turn += 1
+        jobs = _note_scans(lane, rows, queues, floors)
         if jobs:
             jobs.sort(key=_in_order)
             self._dispatch(jobs, lease)
         return len(jobs)
-
-    def _note_scans(self, rows: list[asyncpg.Record], queues: list[str], floors: list[int]) -> list[asyncpg.Record]:
-        """Take the reports of scans out of what a claim returned."""
-        jobs: list[asyncpg.Record] = []
-        seen: set[tuple[Any, Any]] = set()
-        for row in rows:
-            if row[0] is not None:
-                jobs.append(row)
-                continue
-            queue: str = row[1]
-            priority: int = row[2]
-            # The second scan of a round begins where the first one ended.
-            full = (queue, priority) not in seen and floors[queues.index(queue) * 10 + priority] == 0
-            seen.add((queue, priority))
-            self._floors.note(queue, priority, row[3], row[4], full=full)
-        return jobs
 
     async def _rest(self, *, all_looked: bool) -> None:
         """Nothing was there: say so to the database, look once more, then sleep until there is news or time to look."""
@@ -157,3 +155,20 @@ class Claimer:
                 await self._news.wait()
         except TimeoutError:
             pass
+
+
+def _note_scans(lane: Lane, rows: list[asyncpg.Record], queues: list[str], floors: list[int]) -> list[asyncpg.Record]:
+    """Take the reports of scans out of what a claim returned."""
+    jobs: list[asyncpg.Record] = []
+    seen: set[tuple[Any, Any]] = set()
+    for row in rows:
+        if row[0] is not None:
+            jobs.append(row)
+            continue
+        queue: str = row[1]
+        priority: int = row[2]
+        # The second scan of a round begins where the first one ended.
+        full = (queue, priority) not in seen and floors[queues.index(queue) * 10 + priority] == 0
+        seen.add((queue, priority))
+        lane.floors.note(queue, priority, row[3], row[4], full=full)
+    return jobs

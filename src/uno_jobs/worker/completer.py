@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from uno_jobs.outcomes import Cancelled, ErrorRecord, Failed, HandedBack, Outcome, Retried, Snoozed, Succeeded
+from uno_jobs.outcomes import Cancelled, ErrorRecord, Failed, HandedBack, Lost, Outcome, Retried, Snoozed, Succeeded
 from uno_jobs.worker.line import LINE_TROUBLE
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _size(outcome: Outcome | None) -> int:
     match outcome:
         case Succeeded(result):
             return len(result)
-        case Failed(error) | Retried(error, _):
+        case Failed(error) | Retried(error, _) | Lost(error):
             return len(error.message) + len(error.traceback or "")
         case _:
             return 0
@@ -200,6 +200,8 @@ def _record(outcome: Outcome | None) -> dict[str, Any]:
             return {"outcome": "cancelled", "error": reason}
         case HandedBack(reason):
             return {"outcome": "handed_back", "error": reason}
+        case Lost(error, max_lost):
+            return {"outcome": "lost", "alone": True, "max_lost": max_lost, **_error(error)}
         case _:
             raise AssertionError(f"{outcome!r} is no outcome for here")
 

@@ -29,6 +29,11 @@ class WorkerConfig:
     """How often to look for jobs without having been notified."""
     max_lost: int = 3
     max_result_size: int = 1_000_000
+    child_processes: int | None = None
+    """Child processes at work at once, at most; None: one for each CPU, at least two; 0: none, synchronous tasks run on
+    threads and nothing is ended by force."""
+    child_max_jobs: int = 1_000
+    """A child that has run so many jobs is replaced."""
     until_empty: bool = False
     """Stop when there is nothing left to do."""
     log_format: str = "auto"

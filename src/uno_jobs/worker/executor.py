@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.context import Job
 from uno_jobs.errors import UnoJobsError
 from uno_jobs.outcomes import Cancelled, ErrorRecord, Failed, HandedBack
+from uno_jobs.runners.child.modules import can_be_imported
 from uno_jobs.runners.records import record_error
 from uno_jobs.worker.holdings import Holding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     import asyncpg
 
     from uno_jobs.context import JobControl
     from uno_jobs.outcomes import Outcome
+    from uno_jobs.runners.child.runner import ChildRunner
     from uno_jobs.runners.invocation import Plan, Plans
     from uno_jobs.worker.holdings import Holdings
 
@@ -30,13 +33,25 @@ _ROW_MISSING: Final = Failed(
 
 
 class Executor:
-    """Runs jobs, each in an asyncio task of its own, and calls ``ended`` for each."""
+    """Runs jobs, each in an asyncio task of its own, and calls ``ended`` for each.
 
-    def __init__(self, holdings: Holdings, plans: Plans, control: JobControl, ended: Callable[[Holding], None]) -> None:
+    With ``children``, those of tasks that want a process run there, and so do suspects: jobs that ran, among others,
+    when a process died. Whether it was their doing shows where they are alone.
+    """
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        plans: Plans,
+        control: JobControl,
+        ended: Callable[[Holding], None],
+        children: ChildRunner | None,
+    ) -> None:
         self._holdings = holdings
         self._plans = plans
         self._control = control
         self._ended = ended
+        self._children = children
         self._loop = asyncio.get_running_loop()
 
     def dispatch(self, rows: list[asyncpg.Record], lease: int) -> None:
@@ -45,10 +60,11 @@ class Executor:
         started = self._holdings.started
         plans = self._plans
         control = self._control
+        children = self._children
         kind: tuple[Any, Any] = (None, None)
         plan: Plan | None = None
         for row in rows:
-            (id_, queue, priority, _, _, task, version, args, kwargs, metadata, attempt, failures, _, _,
+            (id_, queue, priority, _, _, task, version, args, kwargs, metadata, attempt, failures, lost, suspect,
              created_at, run_at, started_at, workflow_id, before) = row  # fmt: skip
             wrong: Outcome | None = None
             if task is None:
@@ -71,12 +87,17 @@ class Executor:
             if plan is None:
                 holding.outcome = wrong
                 self._ended(holding)
+            elif children is not None and (
+                plan.options.runs_in == "process" or (suspect and can_be_imported(plan.task))
+            ):
+                run = functools.partial(children.run, options=plan.options, lost=lost)
+                holding.runner = create_task(self._run(holding, run))
             else:
-                holding.runner = create_task(self._run(holding, plan))
+                holding.runner = create_task(self._run(holding, plan.perform))
 
-    async def _run(self, holding: Holding, plan: Plan) -> None:
+    async def _run(self, holding: Holding, run: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> None:
         try:
-            holding.outcome = await plan.perform(holding.job)
+            holding.outcome = await run(holding.job)
         except asyncio.CancelledError:
             holding.outcome = _stopped(holding)
         except BaseException as error:

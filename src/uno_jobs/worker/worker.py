@@ -6,18 +6,20 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from uno_jobs.runners.child.runner import ChildRunner
 from uno_jobs.runners.hooks import run_hooks, wants_hooks
 from uno_jobs.runners.invocation import Plans
 from uno_jobs.runners.thread import Threads
 from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.worker.beater import Beater
 from uno_jobs.worker.chores import Chores
+from uno_jobs.worker.children import make_pool
 from uno_jobs.worker.claimer import Claimer
 from uno_jobs.worker.completer import Completer
 from uno_jobs.worker.executor import Executor
-from uno_jobs.worker.floors import ScanFloors
 from uno_jobs.worker.holdings import Holdings
 from uno_jobs.worker.identity import Identity
+from uno_jobs.worker.lanes import make_lanes
 from uno_jobs.worker.line import LINE_TROUBLE, Line
 from uno_jobs.worker.listener import Listener
 from uno_jobs.worker.progress import ProgressWriter
@@ -35,6 +37,10 @@ logger = logging.getLogger("uno_jobs.worker")
 
 CLEAN_UP = 2.0
 """Seconds of the grace kept for cancelling what is left and handing it back."""
+
+
+CHILDREN_CLEAN_UP = 0.5
+"""Seconds that a job in a child process has for its own clean-up then."""
 
 
 class Part(Protocol):
@@ -76,14 +82,16 @@ class Worker:
         self.completer = Completer(
             self._line("completer"), self.identity, self.holdings, self._durable, self._reconcile
         )
-        self.executor = Executor(self.holdings, plans, self.progress, self._ended)
+        self.pool = make_pool(config, registry, lambda: self.claimer.room(), self._announce)
+        children = ChildRunner(self.pool, self.progress, config.max_lost) if self.pool is not None else None
+        self.executor = Executor(self.holdings, plans, self.progress, self._ended, children)
         self._claim_line = self._line("claimer")
         self.claimer = Claimer(
             config,
             self._claim_line,
             self.identity,
             self.holdings,
-            ScanFloors(),
+            make_lanes(registry, self.holdings, self.pool),
             self.executor.dispatch,
             self._reconcile,
         )
@@ -123,6 +131,8 @@ class Worker:
         await self._claim_line.get()
         logger.info("worker started", extra={"worker_id": str(self.identity.id), "tasks": len(self.identity.known)})
         tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in self._parts]
+        if self.pool is not None:
+            self.pool.open()
         claiming = asyncio.create_task(self.claimer.run(), name="Claimer")
         self.started.set()
         end: list[asyncio.Task[Any]] = [
@@ -144,6 +154,8 @@ class Worker:
             for task in everything:
                 task.cancel()
             await asyncio.gather(*everything, return_exceptions=True)
+            if self.pool is not None:
+                await self.pool.close(CLEAN_UP)
             self._threads.close(wait=False)
             for line in self._lines:
                 await line.close()
@@ -153,6 +165,8 @@ class Worker:
         end = now() + self.config.grace
         self._announce({"event": "draining"})
         self.claimer.stop()
+        if self.pool is not None:
+            self.pool.drain()
         await self._quietly(self._set_state("draining"))
         await _until(claiming, self._abort, max(1.0, self.config.grace / 5))
         await self._finish_running(end - CLEAN_UP)
@@ -164,6 +178,8 @@ class Worker:
         for part in self._parts:
             part.stop()
         await asyncio.wait(parts, timeout=CLEAN_UP)
+        if self.pool is not None:
+            await self.pool.close(CLEAN_UP)
         await self._hand_back_rest()
         await self._quietly(self._set_state("stopped"))
         self._announce({"event": "stopped"})
@@ -179,6 +195,8 @@ class Worker:
             change = asyncio.create_task(self.holdings.changed.wait())
             await _until(change, self._abort, left)
             change.cancel()
+        if self.pool is not None:
+            self.pool.hasten(0.0 if self._abort.is_set() else CHILDREN_CLEAN_UP)
         for holding in list(self.holdings.running.values()):
             holding.hand_back_reason = "its worker was shut down"
             self.executor.stop_job(holding)

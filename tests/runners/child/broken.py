@@ -1,0 +1,3 @@
+"""An application that does not import."""
+
+raise RuntimeError("this module is broken")
