@@ -92,6 +92,10 @@ class Settings:
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Jobs at once in a worker process."""
     processes: Annotated[int, Field(ge=1, le=1_000)] = 1
+    child_processes: Annotated[int | None, Field(ge=1, le=1_000)] = None
+    """Jobs at once in child processes of a worker process; None: one for each CPU, at least two."""
+    child_max_jobs: PositiveInt = 1_000
+    """A child that has run so many jobs is replaced."""
     grace: Annotated[FiniteFloat, Field(ge=0)] = 25.0
     """After SIGTERM, how long running jobs may go on."""
     poll_interval: Annotated[FiniteFloat, Field(gt=0)] = 1.0

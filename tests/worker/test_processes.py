@@ -29,7 +29,8 @@ WORKER_PID = "SELECT pid FROM uno_jobs.workers WHERE state = 'running'"
 @contextlib.asynccontextmanager
 async def supervisor(url: str, processes: int = 1, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
     """A supervisor with its workers, in a process group of its own, killed at the end if need be."""
-    worker = WorkerConfig(url=url, app=("tests.worker.app",), **{"poll_interval": 0.2, "grace": 5.0, **options})
+    usual = {"app": ("tests.worker.app",), "poll_interval": 0.2, "grace": 5.0}
+    worker = WorkerConfig(url=url, **{**usual, **options})
     config = SupervisorConfig(worker=worker, processes=processes)
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -12,6 +12,8 @@ def config(
     queue: options.Queues = None,
     concurrency: options.Concurrency = None,
     processes: options.Processes = None,
+    child_processes: options.ChildProcesses = None,
+    child_max_jobs: options.ChildMaxJobs = None,
     grace: options.Grace = None,
     poll_interval: options.PollInterval = None,
     max_lost: options.MaxLost = None,
@@ -27,7 +29,8 @@ def config(
     from uno_jobs.storage.urls import hide_password
 
     settings = options.settings(
-        app=app, queues=queue, concurrency=concurrency, processes=processes, grace=grace, poll_interval=poll_interval,
+        app=app, queues=queue, concurrency=concurrency, processes=processes,
+        child_processes=child_processes, child_max_jobs=child_max_jobs, grace=grace, poll_interval=poll_interval,
         max_lost=max_lost, pooled=pooled, database_url=database_url, schema=schema, log_format=log_format,
         log_level=log_level,
     )  # fmt: skip

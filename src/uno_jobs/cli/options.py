@@ -25,6 +25,16 @@ Queues = Annotated[
 ]
 Concurrency = Annotated[int | None, typer.Option("--concurrency", help="Jobs at once in a process.  [100]")]
 Processes = Annotated[int | None, typer.Option("--processes", help="Worker processes.  [1]")]
+ChildProcesses = Annotated[
+    int | None,
+    typer.Option(
+        "--child-processes",
+        help="Of the jobs of a process, how many at once in child processes.  [CPUs, at least 2]",
+    ),
+]
+ChildMaxJobs = Annotated[
+    int | None, typer.Option("--child-max-jobs", help="A child process is replaced after so many jobs.  [1000]")
+]
 Grace = Annotated[
     float | None, typer.Option("--grace", help="Seconds that running jobs may go on after SIGTERM.  [25]")
 ]

@@ -21,6 +21,8 @@ def worker(
     queue: options.Queues = None,
     concurrency: options.Concurrency = None,
     processes: options.Processes = None,
+    child_processes: options.ChildProcesses = None,
+    child_max_jobs: options.ChildMaxJobs = None,
     grace: options.Grace = None,
     until_empty: Annotated[bool, typer.Option("--until-empty", help="Stop when there is nothing left to do.")] = False,
     poll_interval: options.PollInterval = None,
@@ -33,7 +35,8 @@ def worker(
 ) -> None:
     """Run jobs: a small supervisor and its worker processes, until SIGTERM or Ctrl-C (twice: at once)."""
     settings = options.settings(
-        app=app, queues=queue, concurrency=concurrency, processes=processes, grace=grace, poll_interval=poll_interval,
+        app=app, queues=queue, concurrency=concurrency, processes=processes,
+        child_processes=child_processes, child_max_jobs=child_max_jobs, grace=grace, poll_interval=poll_interval,
         max_lost=max_lost, pooled=pooled, database_url=database_url, schema=schema, log_format=log_format,
         log_level=log_level,
     )  # fmt: skip
@@ -66,6 +69,8 @@ def supervisor_config(
         poll_interval=settings.poll_interval,
         max_lost=settings.max_lost,
         max_result_size=settings.max_result_size,
+        child_processes=settings.child_processes,
+        child_max_jobs=settings.child_max_jobs,
         until_empty=until_empty,
         pooled=settings.pooled,
         log_format=settings.log_format,

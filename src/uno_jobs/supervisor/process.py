@@ -37,6 +37,7 @@ class WorkerProcess:
         self.draining = False
         self.cause: str | None = None
         """Why we killed it, if we did."""
+        self._groups: set[int] = set()
         self._socket = ours
         self._connected = True
 
@@ -84,6 +85,7 @@ class WorkerProcess:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
+            self._kill_groups()
 
     async def _listen(self) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=self._socket)
@@ -99,10 +101,21 @@ class WorkerProcess:
         await asyncio.wait({self.child.ended}, timeout=SILENT)
         self.kill("it closed its socket to the supervisor and did not end")
 
+    def _kill_groups(self) -> None:
+        """Its children die with it, but not what these have started, each in a process group of its own."""
+        for group in self._groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        self._groups.clear()
+
     def _hear(self, event: dict[str, Any]) -> None:
         match event.get("event"):
             case "registered":
                 self.ids.append(UUID(event["worker_id"]))
+            case "child":
+                self._groups.add(int(event["pid"]))
+            case "child_ended":
+                self._groups.discard(int(event["pid"]))
             case "draining":
                 self.draining = True
             case "stopped":

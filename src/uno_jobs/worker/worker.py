@@ -12,8 +12,8 @@ from uno_jobs.runners.invocation import Plans
 from uno_jobs.runners.thread import Threads
 from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.worker.beater import Beater
-from uno_jobs.worker.chores import Chores
 from uno_jobs.worker.children import make_pool
+from uno_jobs.worker.chores import Chores
 from uno_jobs.worker.claimer import Claimer
 from uno_jobs.worker.completer import Completer
 from uno_jobs.worker.executor import Executor

@@ -84,7 +84,7 @@ def pack_job(job: Job) -> dict[str, Any]:
     """Return a job as it is sent to a child."""
     args, kwargs, metadata = job.texts()
     return {
-        "id": job.id,
+        "id": str(job.id),  # asyncpg has a class of its own, unknown to orjson
         "task": job.task,
         "version": job.version,
         "queue": job.queue,
@@ -98,7 +98,7 @@ def pack_job(job: Job) -> dict[str, Any]:
         "created_at": job.created_at,
         "scheduled_at": job.scheduled_at,
         "started_at": job.started_at,
-        "workflow_id": job.workflow_id,
+        "workflow_id": None if job.workflow_id is None else str(job.workflow_id),
         "lease": job.lease,
     }
 

@@ -1,0 +1,98 @@
+"""Tasks for the children of the workers in the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from uno_jobs.context import get_current_job
+from uno_jobs.queue import SyncQueue
+from uno_jobs.tasks import task
+
+
+@task
+def where() -> list[int]:
+    return [os.getpid(), os.getppid()]
+
+
+@task
+async def here() -> int:
+    return os.getpid()
+
+
+@task
+def until_it_is_there(path: str) -> int:
+    while not Path(path).exists():
+        time.sleep(0.005)
+    return os.getpid()
+
+
+@task
+async def sleeper(folder: str, number: int) -> int:
+    """Say that it runs, and run until the folder says that it may end."""
+    Path(folder, f"runs-{number}").touch()
+    while not Path(folder, "go").exists():
+        await asyncio.sleep(0.01)
+    return os.getpid()
+
+
+@task
+async def poison(folder: str, others: int) -> None:
+    """Kill its process once the others run; alone, at once."""
+    while not Path(folder, "go").exists() and len(list(Path(folder).glob("runs-*"))) < others:
+        await asyncio.sleep(0.01)
+    Path(folder, "go").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def segfaults() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@task(timeout=0.3, terminate_grace=0.2, max_retries=0)
+def sleeps() -> None:
+    time.sleep(1000)
+
+
+@task
+def reports(path: str) -> None:
+    get_current_job().set_progress(0.4, "resized")
+    while not Path(path).exists():
+        time.sleep(0.005)
+
+
+@task
+def enqueues(url: str) -> None:
+    with SyncQueue(url) as queue:
+        queue.enqueue(here)
+
+
+@task
+def starts_another(note: str) -> None:
+    other = subprocess.Popen(["sleep", "1000"])
+    Path(note).write_text(f"{os.getpid()} {other.pid}")
+    time.sleep(1000)
+
+
+@task(max_retries=1, retry_delay=0)
+def fails() -> None:
+    raise ValueError("no")
+
+
+notes: list[str] = []
+
+
+@fails.on_retry
+async def on_retry(job, error, count) -> None:
+    notes.append(f"{os.getpid()} retry {count} {error}")
+
+
+@fails.on_failure
+@segfaults.on_failure
+async def on_failure(job, error) -> None:
+    notes.append(f"{os.getpid()} failed {error}")
