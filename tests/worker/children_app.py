@@ -15,12 +15,12 @@ from uno_jobs.tasks import task
 
 
 @task
-def where() -> list[int]:
+def child_and_parent() -> list[int]:
     return [os.getpid(), os.getppid()]
 
 
 @task
-async def here() -> int:
+async def on_the_loop() -> int:
     return os.getpid()
 
 
@@ -50,17 +50,17 @@ async def poison(folder: str, others: int) -> None:
 
 
 @task
-def segfaults() -> None:
+def crashes() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
 @task(timeout=0.3, terminate_grace=0.2, max_retries=0)
-def sleeps() -> None:
+def oversleeps() -> None:
     time.sleep(1000)
 
 
 @task
-def reports(path: str) -> None:
+def resizes(path: str) -> None:
     get_current_job().set_progress(0.4, "resized")
     while not Path(path).exists():
         time.sleep(0.005)
@@ -69,7 +69,7 @@ def reports(path: str) -> None:
 @task
 def enqueues(url: str) -> None:
     with SyncQueue(url) as queue:
-        queue.enqueue(here)
+        queue.enqueue(on_the_loop)
 
 
 @task
@@ -80,19 +80,19 @@ def starts_another(note: str) -> None:
 
 
 @task(max_retries=1, retry_delay=0)
-def fails() -> None:
+def fails_in_a_child() -> None:
     raise ValueError("no")
 
 
 notes: list[str] = []
 
 
-@fails.on_retry
+@fails_in_a_child.on_retry
 async def on_retry(job, error, count) -> None:
     notes.append(f"{os.getpid()} retry {count} {error}")
 
 
-@fails.on_failure
-@segfaults.on_failure
+@fails_in_a_child.on_failure
+@crashes.on_failure
 async def on_failure(job, error) -> None:
     notes.append(f"{os.getpid()} failed {error}")

@@ -34,8 +34,8 @@ def tasks_of_the_app(own_registry: None) -> Iterator[None]:
 
 
 async def test_a_synchronous_task_runs_in_a_child_of_the_worker(database: Database) -> None:
-    ids = await database.put(app.where, times=20)
-    (here,) = await database.put(app.here)
+    ids = await database.put(app.child_and_parent, times=20)
+    (here,) = await database.put(app.on_the_loop)
     await until_empty(database.url, child_processes=2)
     pids = [json.loads((await database.job(id_))["result"]) for id_ in ids]
     assert {parent for _, parent in pids} == {os.getpid()}
@@ -51,7 +51,7 @@ async def test_no_more_jobs_are_claimed_than_there_are_free_children_and_the_loo
     slow = await database.put(app.until_it_is_there, str(tmp_path / "go"), times=10)
     async with running(database.url, child_processes=2, concurrency=100) as worker:
         await database.wait_until("SELECT count(*) = 2 FROM uno_jobs.live_jobs WHERE state = 'running'")
-        quick = await database.put(app.here, times=200)
+        quick = await database.put(app.on_the_loop, times=200)
         await database.wait_until("SELECT count(*) = 200 FROM uno_jobs.outcomes")
         states = await database.connection.fetch("SELECT state::text FROM uno_jobs.live_jobs")
         assert Counter(row["state"] for row in states) == {"running": 2, "ready": 8}
@@ -61,9 +61,42 @@ async def test_no_more_jobs_are_claimed_than_there_are_free_children_and_the_loo
             await database.wait_for(id_, "succeeded")
 
 
+async def test_what_was_claimed_and_has_not_begun_counts(database: Database) -> None:
+    with TaskRegistry.isolated() as registry:
+        registry.add(app.child_and_parent)  # one lane, which claims again at once
+        await database.put(app.child_and_parent, times=20)
+        most = 0
+        async with running(database.url, child_processes=1) as worker:
+            started = worker.holdings.started
+
+            def counted(holding: Any) -> None:
+                nonlocal most
+                started(holding)
+                most = max(most, len(worker.holdings.running))
+
+            worker.holdings.started = counted
+            await database.wait_until("SELECT count(*) = 20 FROM uno_jobs.outcomes")
+    assert most == 1
+
+
+async def test_a_job_that_is_cancelled_before_it_has_begun_ends(database: Database) -> None:
+    (id_,) = await database.put(app.on_the_loop)
+    async with running(database.url) as worker:
+        started = worker.executor.dispatch
+
+        def dispatch(rows: Any, lease: int) -> None:
+            started(rows, lease)
+            for holding in worker.holdings.running.values():
+                holding.cancel_reason = "not wanted"
+                worker.executor.stop_job(holding)
+
+        worker.claimer._dispatch = dispatch
+        await database.wait_for(id_, "cancelled", "succeeded")
+
+
 async def test_a_backlog_of_the_loop_does_not_keep_the_children_idle(database: Database) -> None:
-    await database.put(app.here, times=2000)
-    (id_,) = await database.put(app.where)
+    await database.put(app.on_the_loop, times=2000)
+    (id_,) = await database.put(app.child_and_parent)
     async with running(database.url, child_processes=1, concurrency=2) as worker:
         assert worker.pool is not None
         await until(lambda: worker.pool.free == 1 or not worker.holdings.idle)
@@ -76,7 +109,7 @@ async def test_a_sleeping_worker_runs_a_job_of_a_child_at_once(database: Databas
     async with running(database.url, child_processes=1, poll_interval=600.0) as worker:
         await asyncio.wait_for(worker.listener.listening.wait(), LIMIT)
         await database.wait_until("SELECT EXISTS (SELECT FROM uno_jobs.hungry)")
-        ids = await database.put(app.where, times=3)
+        ids = await database.put(app.child_and_parent, times=3)
         for id_ in ids:
             await database.wait_for(id_, "succeeded")
 
@@ -101,15 +134,15 @@ async def test_a_worker_without_such_tasks_has_no_children(database: Database) -
 async def test_jobs_that_no_child_could_import_are_left_alone(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(app.where.function, "__module__", "__main__")
-    (id_,) = await database.put(app.where)
+    monkeypatch.setattr(app.child_and_parent.function, "__module__", "__main__")
+    (id_,) = await database.put(app.child_and_parent)
     await until_empty(database.url)
     assert (await database.job(id_))["state"] == "ready"
     assert "no child process could import __main__" in caplog.text
 
 
 async def test_progress_of_a_child_is_seen(database: Database, tmp_path: Path) -> None:
-    (id_,) = await database.put(app.reports, str(tmp_path / "go"))
+    (id_,) = await database.put(app.resizes, str(tmp_path / "go"))
     async with running(database.url, child_processes=1):
         await database.wait_until("SELECT EXISTS (SELECT FROM uno_jobs.progress)")
         job = await database.job(id_)
@@ -126,14 +159,14 @@ async def test_a_synchronous_task_enqueues(database: Database) -> None:
 
 
 async def test_a_timeout_fails_the_attempt(database: Database) -> None:
-    (id_,) = await database.put(app.sleeps)
+    (id_,) = await database.put(app.oversleeps)
     await until_empty(database.url, child_processes=1)
     job = await database.job(id_)
     assert (job["state"], job["error_type"], job["failures"]) == ("failed", "TimeoutError", 1)
 
 
 async def test_hooks_run_in_the_worker(database: Database) -> None:
-    (id_,) = await database.put(app.fails)
+    (id_,) = await database.put(app.fails_in_a_child)
     async with running(database.url, child_processes=1):
         await database.wait_for(id_, "failed")
         await until(lambda: len(app.notes) == 2)
@@ -142,7 +175,7 @@ async def test_hooks_run_in_the_worker(database: Database) -> None:
 
 
 async def test_a_job_whose_child_dies_each_time_fails_in_the_end(database: Database) -> None:
-    (id_,) = await database.put(app.segfaults)
+    (id_,) = await database.put(app.crashes)
     async with running(database.url, child_processes=1, max_lost=2):
         job = await database.wait_for(id_, "failed")
         await until(lambda: len(app.notes) == 1)
@@ -171,9 +204,9 @@ async def test_suspects_run_in_children(database: Database, tmp_path: Path) -> N
     async def nested() -> int:
         return os.getpid()
 
-    (suspect,) = await database.put(app.here)
+    (suspect,) = await database.put(app.on_the_loop)
     (in_place,) = await database.put(nested)
-    (innocent,) = await database.put(app.here)
+    (innocent,) = await database.put(app.on_the_loop)
     await database.connection.execute(
         "UPDATE uno_jobs.live_jobs SET suspect = true WHERE id = ANY ($1)", [suspect, in_place]
     )

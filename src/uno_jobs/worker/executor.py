@@ -90,6 +90,7 @@ class Executor:
             elif children is not None and (
                 plan.options.runs_in == "process" or (suspect and can_be_imported(plan.task))
             ):
+                children.expect()
                 run = functools.partial(children.run, options=plan.options, lost=lost)
                 holding.runner = create_task(self._run(holding, run))
             else:
@@ -111,7 +112,8 @@ class Executor:
         """Ask a running job to stop; why is in the holding."""
         holding.job.cancel_requested = True
         if holding.runner is not None:
-            holding.runner.cancel()
+            # In its turn: an asyncio task that is cancelled before it has begun would not say how the job ended.
+            self._loop.call_soon(holding.runner.cancel)
 
 
 def _stopped(holding: Holding) -> Outcome:

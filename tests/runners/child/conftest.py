@@ -62,6 +62,7 @@ class Lab:
         self.runner = ChildRunner(self.pool, self.notes, max_lost=3)
 
     async def run(self, task: Any, *args: Any, lost: int = 0, failures: int = 0) -> Outcome:
+        self.runner.expect()
         async with asyncio.timeout(LIMIT):
             return await self.runner.run(a_job(task, *args, failures=failures), options=task.config, lost=lost)
 

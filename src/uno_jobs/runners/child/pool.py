@@ -70,6 +70,7 @@ class Pool:
         self._taken: set[ChildProcess] = set()
         self._leaving: set[ChildProcess] = set()
         self._waiters: deque[asyncio.Future[ChildProcess]] = deque()
+        self._expected = 0
         self._backoff = Backoff()
         self._pause: asyncio.TimerHandle | None = None
         self._open = False
@@ -78,20 +79,27 @@ class Pool:
     @property
     def free(self) -> int:
         """How many jobs could start at once."""
-        return 0 if self._waiters else min(len(self._idle), self._size - len(self._taken))
+        if self._waiters:
+            return 0
+        return max(0, min(len(self._idle), self._size - len(self._taken)) - self._expected)
 
     def open(self) -> None:
         """Begin to start children."""
         self._open = True
         self._refill()
 
+    def expect(self) -> None:
+        """A call of ``take`` is about to come: what it will take is not free any more."""
+        self._expected += 1
+
     async def take(self) -> ChildProcess:
-        """Return a child that is free; give it back with ``release``.
+        """Return a child that is free; give it back with ``release``. To be announced by ``expect``.
 
         Raises:
             NoChild: None could be started, or the pool is closed.
         """
-        if self.free > 0:
+        self._expected -= 1
+        if not self._waiters and self._idle and len(self._taken) < self._size:
             return self._hand_out()
         if not self._open:
             raise NoChild("its worker was shut down")

@@ -40,8 +40,12 @@ class ChildRunner:
         self._max_lost = max_lost
         self._oom = OomKills()
 
+    def expect(self) -> None:
+        """A call of ``run`` is about to come: no more must be claimed than there are children for."""
+        self._pool.expect()
+
     async def run(self, job: Job, options: TaskOptions, lost: int) -> Outcome:
-        """Run a job in a child and say how it ended. When cancelled, the child is made to stop first.
+        """Run a job, announced by ``expect``, in a child and say how it ended. When cancelled, the child is made to stop first.
 
         Args:
             job: The job.
