@@ -72,6 +72,7 @@ class Lost:
     max_lost: int
     final: bool
     """Whether this was the last of them."""
+    peak_memory: int | None = None
 
 
 Outcome = Succeeded | Failed | Retried | Snoozed | Cancelled | HandedBack | Lost

@@ -45,7 +45,9 @@ class ChildRunner:
         self._pool.expect()
 
     async def run(self, job: Job, options: TaskOptions, lost: int) -> Outcome:
-        """Run a job, announced by ``expect``, in a child and say how it ended. When cancelled, the child is made to stop first.
+        """Run a job, announced by ``expect``, in a child and say how it ended.
+
+        When cancelled, it makes the child stop first.
 
         Args:
             job: The job.
