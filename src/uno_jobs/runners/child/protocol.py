@@ -100,6 +100,7 @@ def pack_job(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "workflow_id": None if job.workflow_id is None else str(job.workflow_id),
         "lease": job.lease,
+        "before": job.before,
     }
 
 
