@@ -48,6 +48,14 @@ KEEPALIVE: Final = {
     "tcp_user_timeout": "4000",
 }
 
+TASK_SETTINGS: Final = {
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "idle_session_timeout": "0",
+    **KEEPALIVE,
+}
+"""Of sessions in which the code of tasks runs: its search_path, time zone and time-outs are the role's."""
+
 TROUBLE: Final[tuple[type[BaseException], ...]] = (
     OSError,
     asyncpg.InterfaceError,
@@ -146,6 +154,18 @@ async def connect_raw(
 def search_path(schema: str) -> str:
     """Return the search path of our sessions, as SQL writes it."""
     return f"{quote_schema(schema)}, pg_temp"
+
+
+async def connect_for_tasks(url: str, *, name: str, timeout: float = 10.0) -> Connection:
+    """Open a connection for the code of tasks, with no more settings of ours than a transaction needs.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached, or refuses.
+    """
+    with translate_errors(hide_password(url)):
+        return await asyncpg.connect(
+            plain_url(url), timeout=timeout, server_settings={**TASK_SETTINGS, "application_name": name}
+        )
 
 
 async def check_schema(connection: Any, schema: str = DEFAULT_SCHEMA) -> None:

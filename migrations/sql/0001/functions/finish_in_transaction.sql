@@ -14,7 +14,7 @@ DECLARE
     v_worker uuid;
     v_fate text;
 BEGIN
-    IF current_setting('uno_jobs.transaction', true) IS DISTINCT FROM p_lease::text THEN
+    IF current_setting('unojobs.lease', true) IS DISTINCT FROM p_lease::text THEN
         RAISE EXCEPTION 'the transaction of job % was ended inside its block', p_id USING ERRCODE = 'UJ002';
     END IF;
     SELECT l.worker_id INTO v_worker FROM uno_jobs.live_jobs l
