@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
@@ -20,7 +21,7 @@ from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quot
 from uno_jobs.storage.urls import hide_password, plain_url
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Coroutine, Generator
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
@@ -162,10 +163,22 @@ async def connect_for_tasks(url: str, *, name: str, timeout: float = 10.0) -> Co
     Raises:
         DatabaseUnavailable: It cannot be reached, or refuses.
     """
+    settings = {**TASK_SETTINGS, "application_name": name}
     with translate_errors(hide_password(url)):
-        return await asyncpg.connect(
-            plain_url(url), timeout=timeout, server_settings={**TASK_SETTINGS, "application_name": name}
-        )
+        return await whole(asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings))
+
+
+async def whole(connecting: Coroutine[Any, Any, Connection]) -> Connection:
+    """Wait for a connection that is being opened; cancelled, end it rather than leave it to the garbage collector."""
+    opening = asyncio.ensure_future(connecting)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait({opening}, timeout=1.0)
+        if opening.done() and not opening.cancelled() and opening.exception() is None:
+            opening.result().terminate()
+        opening.cancel()
+        raise
 
 
 async def check_schema(connection: Any, schema: str = DEFAULT_SCHEMA) -> None:

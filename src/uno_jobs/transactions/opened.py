@@ -37,9 +37,7 @@ class _Opened:
     def connection(self) -> Any:
         """The raw connection, of asyncpg or psycopg, with ``kind="asyncpg"`` or ``kind="psycopg"``."""
         if self._kind == "session":
-            raise InvalidOption(
-                "job.transaction() has a session: for a connection write kind='asyncpg' or 'psycopg'"
-            )
+            raise InvalidOption("job.transaction() has a session: for a connection write kind='asyncpg' or 'psycopg'")
         return self.handle
 
     def _session(self) -> Any:
