@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from tests.storage.workflows import Node, put_workflow
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -184,3 +186,24 @@ async def test_an_error_after_the_commit_is_kept_with_its_attempt(lab: Lab) -> N
     assert await lab.eye.fetchval(query) is None
     await hand.gateway.set_error_after_commit(id_, lease, "ValueError: x")
     assert await lab.eye.fetchval(query) == "ValueError: x"
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_siblings_that_end_at_once_wait_for_each_other(lab: Lab, end: str) -> None:
+    one, other, child = await put_workflow(lab, [Node(), Node(), Node((0, 1))])
+    hand = await lab.hand()
+    await hand.claim()
+    first, second = await lab.session(), await lab.session()
+    held = await begin(first, hand.leases[one])
+    await finish(first, one, hand.leases[one])
+    transaction = await begin(second, hand.leases[other])
+    finishing = asyncio.create_task(finish(second, other, hand.leases[other]))
+    await lab.blocked(second)
+    await getattr(held, end)()
+    await finishing
+    await transaction.commit()
+    if end == "rollback":
+        assert await hand.succeed([one]) == {}
+    row = await lab.live(child)
+    assert row is not None
+    assert (row["state"], row["pending_parents"]) == ("ready", 0)

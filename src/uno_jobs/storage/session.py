@@ -157,12 +157,15 @@ def search_path(schema: str) -> str:
     return f"{quote_schema(schema)}, pg_temp"
 
 
-async def connect_for_tasks(url: str, *, name: str, timeout: float = 10.0) -> Connection:
+async def connect_for_tasks(url: str, *, name: str, timeout: float = 10.0, pooled: bool = False) -> Connection:
     """Open a connection for the code of tasks, with no more settings of ours than a transaction needs.
 
     Raises:
         DatabaseUnavailable: It cannot be reached, or refuses.
+        ConfigurationError: The URL cannot be read, or is a pooler's although ``pooled`` is false.
     """
+    if pooled:
+        return await whole(connect_raw(url, name=name, timeout=timeout))
     settings = {**TASK_SETTINGS, "application_name": name}
     with translate_errors(hide_password(url)):
         return await whole(asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings))

@@ -32,7 +32,7 @@ async def look_up(source: Transactions, job: Job) -> str | None:
     Returns:
         ``running``, how it ended (``succeeded``, …), or None where the database knows nothing of it.
     """
-    line = Line(source.url, source.schema, "commit in doubt")
+    line = Line(source.url, source.schema, "commit in doubt", pooled=source.pooled)
     try:
         return await line.call(lambda gateway: gateway.attempt_fate(job.id, job.lease))
     finally:

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS: Final = 10
 """Connections of each kind in one process, at most; a job that wants one more waits."""
 
+ENGINE: Final[dict[str, Any]] = {
+    "isolation_level": "READ COMMITTED",
+    "pool_size": MAX_CONNECTIONS,
+    "max_overflow": 0,
+    "pool_timeout": None,
+    "pool_pre_ping": True,
+}
+
 NAME: Final = "uno-jobs transaction"
 
 KINDS: Final = ("session", "asyncpg", "psycopg")
@@ -38,11 +46,13 @@ class Transactions:
     Args:
         url: The database.
         schema: The schema of uno-jobs.
+        pooled: The URL is a transaction pooler's.
     """
 
-    def __init__(self, url: str, schema: str) -> None:
+    def __init__(self, url: str, schema: str, *, pooled: bool = False) -> None:
         self.url = url
         self.schema = schema
+        self.pooled = pooled
         self._async_engines: dict[Loop, AsyncEngine] = {}
         self._async_places: dict[Loop, asyncio.Semaphore] = {}
         self._engine: Engine | None = None
@@ -59,7 +69,7 @@ class Transactions:
             return SessionResource(self._async_engine())
         places = self._async_places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONNECTIONS))
         if kind == "asyncpg":
-            return AsyncpgResource(lambda: connect_for_tasks(self.url, name=NAME), places)
+            return AsyncpgResource(self._connect_asyncpg, places)
         psycopg = _psycopg("kind='psycopg'")
         return PsycopgResource(lambda: self._connect_async(psycopg), places)
 
@@ -93,17 +103,22 @@ class Transactions:
         loop = asyncio.get_running_loop()
         engine = self._async_engines.get(loop)
         if engine is None:
-            from sqlalchemy.ext.asyncio import create_async_engine
+            engine = self._async_engines[loop] = self._make_async_engine()
+        return engine
 
-            engine = self._async_engines[loop] = create_async_engine(
-                "postgresql+asyncpg://",
-                async_creator=self._connect_asyncpg,
-                isolation_level="READ COMMITTED",
-                pool_size=MAX_CONNECTIONS,
-                max_overflow=0,
-                pool_timeout=None,
-                pool_pre_ping=True,
-            )
+    def _make_async_engine(self) -> AsyncEngine:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        options: dict[str, Any] = {"async_creator_fn": self._connect_asyncpg}
+        if self.pooled:
+            # Two transactions may run in two sessions: nothing prepared in one is there in the other.
+            options |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+
+        def connect() -> Any:
+            driver: Any = engine.dialect.dbapi
+            return driver.connect(**options)
+
+        engine = create_async_engine("postgresql+asyncpg://", creator=connect, **ENGINE)
         return engine
 
     def _sync_engine(self, psycopg: Any) -> Engine:
@@ -114,16 +129,12 @@ class Transactions:
                 self._engine = create_engine(
                     "postgresql+psycopg://",
                     creator=lambda: self._connect(psycopg),
-                    isolation_level="READ COMMITTED",
-                    pool_size=MAX_CONNECTIONS,
-                    max_overflow=0,
-                    pool_timeout=None,
-                    pool_pre_ping=True,
+                    **ENGINE,
                 )
             return self._engine
 
     async def _connect_asyncpg(self, *_: Any, **__: Any) -> Any:
-        return await connect_for_tasks(self.url, name=NAME)
+        return await connect_for_tasks(self.url, name=NAME, pooled=self.pooled)
 
     def _connect(self, psycopg: Any, *, autocommit: bool = False) -> Any:
         with translate_errors(hide_password(self.url)), _translate(psycopg, self.url):
@@ -135,13 +146,11 @@ class Transactions:
 
     def _parameters(self, psycopg: Any) -> dict[str, Any]:
         given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(plain_url(self.url))
+        given |= {"application_name": NAME, "connect_timeout": given.get("connect_timeout", 10)}
+        if self.pooled:
+            return {**given, "prepare_threshold": None}
         ours = " ".join(f"-c {name}={value}" for name, value in TASK_SETTINGS.items())
-        return {
-            **given,
-            "application_name": NAME,
-            "connect_timeout": given.get("connect_timeout", 10),
-            "options": " ".join(filter(None, (given.get("options"), ours))),
-        }
+        return {**given, "options": " ".join(filter(None, (given.get("options"), ours)))}
 
 
 def _psycopg(where: str) -> Any:

@@ -79,7 +79,7 @@ class Worker:
         self.completer = Completer(
             self._line("completer"), self.identity, self.holdings, self._durable, self._reconcile
         )
-        self._transactions = Transactions(config.url, config.schema)
+        self._transactions = Transactions(config.url, config.schema, pooled=config.pooled)
         control = WorkerControl(self.progress, plans, self._transactions)
         self.executor = Executor(self.holdings, plans, control, self._ended)
         self._claim_line = self._line("claimer")
