@@ -76,7 +76,7 @@ async def test_transactions(reader: Reader, database_url: str) -> None:
         jobs = await connection.fetch("SELECT args FROM uno_jobs.job_status ORDER BY created_at, id")
         arguments = [json.loads(row["args"])[0] for row in jobs]
         assert arguments[:9] == [1, 2, 3, 4, 6, 7, 8, 9, 10]
-        assert arguments[9:] == [10, 1, *range(1, 11)]
+        assert arguments[9:] == [10, 1, *range(1, 11), 1, 1]
     finally:
         await connection.close()
         for engine in ("engine", "psycopg_engine"):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from uno_jobs.runners.invocation import Plan
+    from uno_jobs.transactions.block import JobTransaction, Kind
+    from uno_jobs.transactions.source import Transactions
+    from uno_jobs.transactions.state import TransactionState
+
 MAX_PROGRESS_MESSAGE = 1000
 """Longest message of ``set_progress``, in characters; what is over is cut off."""
 
@@ -29,6 +34,22 @@ class JobControl(Protocol):
 
     async def flush_progress(self, job: Job) -> None:
         """Return when what was reported of this job is in the database. Called on the event loop."""
+        ...
+
+    def plan(self, job: Job) -> Plan:
+        """Return how the job is run."""
+        ...
+
+    def transactions(self) -> Transactions:
+        """Return where the job's own transaction comes from.
+
+        Raises:
+            TransactionNotAvailable: There is none to be had.
+        """
+        ...
+
+    def transaction_changed(self, job: Job) -> None:
+        """Hear that ``job.transaction_state`` has changed: its commit is under way, or over. Called from any thread."""
         ...
 
 
@@ -90,6 +111,7 @@ class Job:
         "scheduled_at",
         "started_at",
         "task",
+        "transaction_state",
         "version",
         "workflow_id",
     )
@@ -148,6 +170,8 @@ class Job:
         """Set by the worker when somebody wants the job to stop; tasks ask ``is_cancelled()``."""
         self.error: BaseException | None = None
         """What this attempt failed with, if the task has hooks that want to know; internal to the runner."""
+        self.transaction_state: TransactionState | None = None
+        """How far its own transaction is, if it has had one; internal."""
 
     @property
     def args(self) -> list[Any]:
@@ -212,6 +236,32 @@ class Job:
         one; both read what the worker knows by now, without a round trip to the database.
         """
         return Answer(self.cancel_requested)
+
+    def transaction(self, kind: Kind = "session", *, result: Any = None) -> JobTransaction:
+        """Open the job's own transaction: its writes, what it enqueues and its success in one commit.
+
+        ``async with job.transaction() as tx:`` in an asynchronous task, ``with job.transaction() as tx:`` in a
+        synchronous one. At the end of the block the job has succeeded, or nothing of the block has happened.
+
+        Args:
+            kind: ``"session"`` gives ``tx.session``: an ``AsyncSession``, or a ``Session`` (on psycopg) in a
+                synchronous task. ``"asyncpg"`` (in asynchronous tasks only) and ``"psycopg"`` give
+                ``tx.connection``, a raw connection.
+            result: The job's result; ``tx.set_result(value)`` sets another one.
+
+        Raises:
+            InvalidOption: There is no such kind, or not here.
+            JobAlreadyFinished: A transaction before has committed the job's success.
+            LeaseLost: At the end of the block, or at the next one: the attempt is over, and nothing was committed.
+            ResultNotStorable: The result cannot be stored.
+            TransactionAlreadyOpen: The job has an open one.
+            TransactionEnded: At the end of the block: somebody ended the transaction inside it.
+            TransactionNotAvailable: There is no database here, or the driver is not installed.
+            WrongColour: ``with`` in an asynchronous task, or ``async with`` in a synchronous one.
+        """
+        from uno_jobs.transactions.block import JobTransaction
+
+        return JobTransaction(self, kind, result)
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.task} {self.version}, attempt {self.attempt}>"

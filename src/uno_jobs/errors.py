@@ -187,6 +187,26 @@ class BindingError(UnoJobsError, ValueError):
     """A step of a workflow lacks an argument, or has one too many; it fails without retry."""
 
 
+class TransactionNotAvailable(UnoJobsError):
+    """``job.transaction()`` is not to be had here: no database, or the driver is not installed."""
+
+
+class TransactionAlreadyOpen(UnoJobsError):
+    """``job.transaction()``: the job has a transaction already; it can have one at a time."""
+
+
+class TransactionEnded(UnoJobsError):
+    """The transaction of ``job.transaction()`` was committed or rolled back inside its block."""
+
+
+class JobAlreadyFinished(UnoJobsError):
+    """``job.transaction()``: a transaction before has committed the job's success; there is no second one."""
+
+
+class LeaseLost(UnoJobsError):
+    """``job.transaction()``: this attempt is over, the job is in other hands; nothing was committed."""
+
+
 class ResultNotStorable(UnoJobsError, ValueError):
     """A task's result cannot be stored (not JSON, NaN, NUL, too large); the attempt fails without retry."""
 

@@ -115,7 +115,8 @@ class Faults:
     async def drop_backends(self) -> None:
         await self._connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name LIKE 'uno-jobs %'"
+            "WHERE datname = current_database() AND application_name LIKE 'uno-jobs %' "
+            "AND application_name <> 'uno-jobs queue'"  # that is the caller's, who is told by an error
         )
 
     async def cut_the_network(self) -> None:

@@ -138,7 +138,7 @@ async def test_a_step_whose_key_is_taken_refuses_the_whole_workflow(lab: Lab) ->
     holder = (await lab.put_unique("k"))["id"]
     with pytest.raises(asyncpg.PostgresError, match=str(holder)) as refused:
         await put_workflow(lab, [Node(), Node((0,), key="k")])
-    assert refused.value.sqlstate == "UJ001"
+    assert refused.value.sqlstate == "UJ003"
     assert await lab.states() == {"ready": 1}
     assert await lab.eye.fetchval("SELECT count(*) FROM uno_jobs.job_edges") == 0
 

@@ -8,6 +8,9 @@ import re
 import signal
 from pathlib import Path
 
+from sqlalchemy import text
+
+from uno_jobs import get_current_job
 from uno_jobs.tasks import task
 
 
@@ -44,3 +47,17 @@ async def holds_the_interpreter(path: str) -> None:
     """Let nothing else run in this process, no thread either, until a file is there."""
     while not Path(path).exists():
         re.match(r"(a+)+$", "a" * 24 + "b")
+
+
+@task(max_retries=100, retry_delay=0)
+async def increment() -> None:
+    """Count to one more, exactly once."""
+    async with get_current_job().transaction() as tx:
+        await tx.session.execute(text("UPDATE counter SET n = n + 1"))
+
+
+@task(runs_in="thread", max_retries=100, retry_delay=0)
+def increment_sync() -> None:
+    """Count to one more, exactly once."""
+    with get_current_job().transaction() as tx:
+        tx.session.execute(text("UPDATE counter SET n = n + 1"))

@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from sqlalchemy import text
+
 from uno_jobs.context import get_current_job
 from uno_jobs.queue import SyncQueue
 from uno_jobs.tasks import task
@@ -96,3 +98,21 @@ async def on_retry(job, error, count) -> None:
 @crashes.on_failure
 async def on_failure(job, error) -> None:
     notes.append(f"{os.getpid()} failed {error}")
+
+
+@task(max_retries=0)
+def counts_in_a_session(dies: bool) -> int:
+    """Write and succeed in one commit, then raise, or die, to no effect."""
+    with get_current_job().transaction() as tx:
+        tx.session.execute(text("UPDATE counter SET n = n + 1"))
+        tx.set_result(7)
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ValueError("after the commit")
+
+
+@task(max_retries=0, timeout=60, timeout_action="terminate")
+async def counts_on_asyncpg() -> None:
+    async with get_current_job().transaction(kind="asyncpg") as tx:
+        await tx.connection.execute("UPDATE counter SET n = n + 1")
+        tx.set_result(8)

@@ -257,3 +257,19 @@ async def test_a_killed_supervisor_leaves_no_children(database: Database, tmp_pa
         process.kill()
         for pid in family:
             await until(lambda pid=pid: not is_alive(pid))
+
+
+async def test_a_job_in_a_child_succeeds_in_its_own_transaction(database: Database) -> None:
+    await database.connection.execute("CREATE TABLE counter AS SELECT 0 AS n")
+    (raises,) = await database.put(app.counts_in_a_session, False)
+    (dies,) = await database.put(app.counts_in_a_session, True)
+    (loop,) = await database.put(app.counts_on_asyncpg)
+    await until_empty(database.url, child_processes=2)
+    jobs = [await database.job(id_) for id_ in (raises, dies, loop)]
+    assert [(job["state"], job["result"], job["attempt"]) for job in jobs] == [
+        ("succeeded", "7", 1),
+        ("succeeded", "7", 1),
+        ("succeeded", "8", 1),
+    ]
+    assert await database.connection.fetchval("SELECT n FROM counter") == 3
+    assert (await database.attempts(raises))[0]["error_after_commit"] == "ValueError: after the commit"

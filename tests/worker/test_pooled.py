@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import psycopg
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -19,7 +19,7 @@ from tests.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.worker import app
 from tests.worker.conftest import LIMIT, Database, running, until_empty
 from tests.worker.test_processes import WORKER_PID, supervisor
-from uno_jobs import Queue, SyncQueue
+from uno_jobs import Queue, SyncQueue, get_current_job
 from uno_jobs.errors import ConfigurationError, JobNotFound, Retry, TaskNotFound
 from uno_jobs.storage import migrations
 from uno_jobs.storage.checking import differences
@@ -71,6 +71,32 @@ async def test_a_worker_drains_and_nothing_is_left_in_a_session(database: Databa
     await until_empty(pooler, pooled=True)
     assert [one["outcome"] for one in await database.attempts(ids[0])] == ["retried", "succeeded"]
     assert await database.connection.fetchval("SELECT count(*) FROM uno_jobs.hungry") == 0
+    assert await left_in_sessions(database, pooler) == []
+
+
+async def test_a_jobs_own_transaction_works_and_leaves_nothing(database: Database, pooler: str) -> None:
+    await database.connection.execute("CREATE TABLE counter AS SELECT 0 AS n")
+    statement = "UPDATE counter SET n = n + 1"
+
+    @task
+    async def counts(kind: Any) -> None:
+        async with get_current_job().transaction(kind) as tx:
+            await (tx.session.execute(text(statement)) if kind == "session" else tx.connection.execute(statement))
+
+    @task(runs_in="thread")
+    def counts_sync(kind: Any) -> None:
+        with get_current_job().transaction(kind) as tx:
+            _ = tx.session.execute(text(statement)) if kind == "session" else tx.connection.execute(statement)
+
+    for kind in ("session", "asyncpg", "psycopg"):
+        await database.put(counts, kind, times=20)
+    for kind in ("session", "psycopg"):
+        await database.put(counts_sync, kind, times=20)
+    await until_empty(pooler, pooled=True)
+    assert await database.connection.fetchval("SELECT n FROM counter") == 100
+    assert (
+        await database.connection.fetchval("SELECT max(attempt) FROM uno_jobs.outcomes WHERE state = 'succeeded'") == 1
+    )
     assert await left_in_sessions(database, pooler) == []
 
 

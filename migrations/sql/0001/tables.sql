@@ -130,6 +130,7 @@ CREATE TABLE uno_jobs.attempts (
     error         text,
     traceback     text,
     peak_memory   bigint,
+    error_after_commit text,
     PRIMARY KEY (job_id, lease)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
 COMMENT ON TABLE  uno_jobs.attempts IS 'Each attempt that has ended, one row a start.';
@@ -144,6 +145,7 @@ COMMENT ON COLUMN uno_jobs.attempts.error_type IS 'The error''s class, with its 
 COMMENT ON COLUMN uno_jobs.attempts.error IS 'The error''s message, or the reason why it ended.';
 COMMENT ON COLUMN uno_jobs.attempts.traceback IS 'The traceback, at most 32 kB.';
 COMMENT ON COLUMN uno_jobs.attempts.peak_memory IS 'Peak memory in bytes, for an attempt that ran in a process of its own.';
+COMMENT ON COLUMN uno_jobs.attempts.error_after_commit IS 'What the task raised after job.transaction() had committed its success; it changed nothing.';
 
 CREATE TABLE uno_jobs.outcomes (
     id                uuid PRIMARY KEY,

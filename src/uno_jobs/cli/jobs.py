@@ -166,6 +166,8 @@ def _write(job: Row) -> None:
         error = ": ".join(filter(None, (attempt["error_type"], attempt["error"])))
         if text := attempt["traceback"] or error:
             output.write("".join(f"    {line}\n" for line in output.printable(text).splitlines()).rstrip("\n"))
+        if late := attempt["error_after_commit"]:
+            output.write(f"    error after the commit: {output.printable(late)}")
     for kind in ("parents", "children"):
         if job[kind]:
             output.write_table(

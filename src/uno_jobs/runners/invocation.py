@@ -11,6 +11,7 @@ from uno_jobs.context import enter_job, leave_job
 from uno_jobs.errors import InvalidArguments, ResultNotStorable
 from uno_jobs.middleware import TaskMiddleware
 from uno_jobs.outcomes import Succeeded
+from uno_jobs.runners.after_commit import note_late_error, result_that_stands
 from uno_jobs.runners.timeout import call_within
 from uno_jobs.runners.verdict import judge
 from uno_jobs.storable import from_json
@@ -18,6 +19,7 @@ from uno_jobs.tasks.binding import Before, Binder
 from uno_jobs.tasks.definition import Task
 from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.tasks.results import MAX_RESULT_SIZE
+from uno_jobs.transactions.state import committed_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -144,6 +146,8 @@ class Plan:
             for one in self._before:
                 args, kwargs = _replaced(one, await _settled(one.before_task(self.task, args, kwargs, job)))
             result = await self._call(job, args, kwargs)
+            if (committed := committed_result(job)) is not None:
+                return await self._look_on(job, args, kwargs, committed, result)
             for one in self._after:
                 result = await _settled(one.after_task(self.task, args, kwargs, result, job))
             if self._report is not None and (reported := await _settled(self._report(result))) is not None:
@@ -154,12 +158,15 @@ class Plan:
             raise
         except BaseException as error:
             stopped = _is_stop(error)
-            final = (stage == _LOADING and isinstance(error, ValueError | TypeError)) or (
-                stage == _DUMPING and isinstance(error, ResultNotStorable)
+            final = (stage == _LOADING and isinstance(error, ValueError | TypeError)) or isinstance(
+                error, ResultNotStorable
             )
             kept = await self._outwards(job, args, kwargs, error)
             if stopped:
                 raise
+            if (committed := committed_result(job)) is not None:
+                note_late_error(job, kept)
+                return Ended(self.task.load_result(committed), committed, None, False)
             return Ended(None, "null", kept, final)
 
     async def _perform_bare(self, job: Job) -> Outcome:
@@ -173,6 +180,9 @@ class Plan:
                 args, kwargs = self._load(job)
             stage = _RUNNING
             result = await self._function(*args, **kwargs)
+            if job.transaction_state is not None and (committed := committed_result(job)) is not None:
+                result_that_stands(self, job, committed, result)
+                return Succeeded(committed)
             if result is None:
                 return _NULL
             stage = _DUMPING
@@ -182,7 +192,10 @@ class Plan:
         except BaseException as error:
             if _is_stop(error):
                 raise
-            return self._verdict(job, error, final=stage != _RUNNING)
+            if (committed := committed_result(job)) is not None:
+                note_late_error(job, error)
+                return Succeeded(committed)
+            return self._verdict(job, error, final=stage != _RUNNING or isinstance(error, ResultNotStorable))
         finally:
             leave_job(token)
 
@@ -195,6 +208,23 @@ class Plan:
         if ended.error is None:
             return Succeeded(ended.text)
         return self._verdict(job, ended.error, final=ended.final)
+
+    async def _look_on(self, job: Job, args: Any, kwargs: Any, committed: str, returned: Any) -> Ended:
+        """Show the result that the task has committed itself to those who come after it."""
+        result = result_that_stands(self, job, committed, returned)
+        for one in self._after:
+            await _settled(one.after_task(self.task, args, kwargs, result, job))
+        if self._report is not None:
+            await _settled(self._report(result))
+        return Ended(result, committed, None, False)
+
+    def dump_result(self, value: Any) -> str:
+        """Return a result as JSON text.
+
+        Raises:
+            ResultNotStorable: It cannot be JSON, or is too large.
+        """
+        return self._dump(value, self._limit)
 
     def _verdict(self, job: Job, error: BaseException, *, final: bool) -> Outcome:
         # Kept for hooks alone: the error's frames hold the job, and such a circle is left to the collector.

@@ -25,6 +25,11 @@ def record_error(error: BaseException) -> ErrorRecord:
     return ErrorRecord(type=error_type(error), message=error_message(error), traceback=_traceback(error))
 
 
+def error_line(error: BaseException) -> str:
+    """Return class and text of an error, bounded, as one text."""
+    return bounded(": ".join(filter(None, (error_type(error), error_message(error)))), MESSAGE_LIMIT)
+
+
 def error_type(error: BaseException) -> str:
     """Return the error's class with its module (built-in ones without)."""
     cls = type(error)

@@ -159,6 +159,14 @@ class Gateway:
         """Record a job's progress, if its lease still stands."""
         await self._rows("SELECT {}.set_progress($1, $2, $3, $4)", job, lease, fraction, message)
 
+    async def attempt_fate(self, job: UUID, lease: int) -> str | None:
+        """Return what became of an attempt: ``running``, how it ended, or None; waits for a commit under way."""
+        return (await self._rows("SELECT {}.attempt_fate($1, $2)", job, lease))[0][0]
+
+    async def set_error_after_commit(self, job: UUID, lease: int, error: str) -> None:
+        """Record what a task raised after its own transaction had committed its success."""
+        await self._rows("SELECT {}.set_error_after_commit($1, $2, $3)", job, lease, error)
+
     async def channel(self) -> str:
         """Return the schema's NOTIFY channel."""
         return (await self._rows("SELECT channel FROM {}.schema_info"))[0][0]

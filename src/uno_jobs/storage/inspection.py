@@ -120,7 +120,8 @@ class Inspector:
             """
             SELECT a.attempt, a.outcome, a.started_at, a.finished_at,
                    extract(epoch FROM a.finished_at - a.started_at)::float8 AS seconds,
-                   a.worker_id, w.hostname, w.pid, a.error_type, a.error, a.traceback, a.peak_memory
+                   a.worker_id, w.hostname, w.pid, a.error_type, a.error, a.traceback, a.peak_memory,
+                   a.error_after_commit
             FROM {0}.attempts a LEFT JOIN {0}.workers w ON w.id = a.worker_id
             WHERE a.job_id = $1 ORDER BY a.attempt, a.finished_at
             """,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
@@ -20,7 +21,7 @@ from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quot
 from uno_jobs.storage.urls import hide_password, plain_url
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Coroutine, Generator
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
@@ -47,6 +48,14 @@ KEEPALIVE: Final = {
     "tcp_keepalives_count": "2",
     "tcp_user_timeout": "4000",
 }
+
+TASK_SETTINGS: Final = {
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "idle_session_timeout": "0",
+    **KEEPALIVE,
+}
+"""Of sessions in which the code of tasks runs: its search_path, time zone and time-outs are the role's."""
 
 TROUBLE: Final[tuple[type[BaseException], ...]] = (
     OSError,
@@ -146,6 +155,33 @@ async def connect_raw(
 def search_path(schema: str) -> str:
     """Return the search path of our sessions, as SQL writes it."""
     return f"{quote_schema(schema)}, pg_temp"
+
+
+async def connect_for_tasks(url: str, *, name: str, timeout: float = 10.0, pooled: bool = False) -> Connection:
+    """Open a connection for the code of tasks, with no more settings of ours than a transaction needs.
+
+    Raises:
+        DatabaseUnavailable: It cannot be reached, or refuses.
+        ConfigurationError: The URL cannot be read, or is a pooler's although ``pooled`` is false.
+    """
+    if pooled:
+        return await whole(connect_raw(url, name=name, timeout=timeout))
+    settings = {**TASK_SETTINGS, "application_name": name}
+    with translate_errors(hide_password(url)):
+        return await whole(asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings))
+
+
+async def whole(connecting: Coroutine[Any, Any, Connection]) -> Connection:
+    """Wait for a connection that is being opened; cancelled, end it rather than leave it to the garbage collector."""
+    opening = asyncio.ensure_future(connecting)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait({opening}, timeout=1.0)
+        if opening.done() and not opening.cancelled() and opening.exception() is None:
+            opening.result().terminate()
+        opening.cancel()
+        raise
 
 
 async def check_schema(connection: Any, schema: str = DEFAULT_SCHEMA) -> None:

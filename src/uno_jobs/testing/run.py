@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from uno_jobs.context import Job, enter_job, leave_job
-from uno_jobs.errors import NotSerializable
+from uno_jobs.errors import NotSerializable, TransactionNotAvailable
 from uno_jobs.outcomes import Succeeded
 from uno_jobs.runners.hooks import run_hooks
 from uno_jobs.runners.invocation import Plan
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from uno_jobs.transactions.source import Transactions
+
     R = TypeVar("R", default=Any)
 
 
@@ -33,7 +35,8 @@ class TestControl:
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self.progress: list[tuple[float, str]] = []
 
     def report_progress(self, job: Job, fraction: float, message: str) -> None:
@@ -42,6 +45,21 @@ class TestControl:
 
     async def flush_progress(self, job: Job) -> None:
         """Do nothing: there is no database."""
+
+    def plan(self, job: Job) -> Plan:
+        """Return how the job is run."""
+        return self._plan
+
+    def transactions(self) -> Transactions:
+        """Refuse: a job that is in no database cannot succeed in one."""
+        raise TransactionNotAvailable(
+            "test_task runs without a database, and job.transaction() commits the success of a job that is in one: "
+            "enqueue the task and call run_until_idle(), with the fixtures of uno-jobs' pytest plugin "
+            "(uno_jobs_queue, uno_jobs_database_url)"
+        )
+
+    def transaction_changed(self, job: Job) -> None:
+        """Do nothing: there are no transactions."""
 
 
 async def test_task(
@@ -97,11 +115,11 @@ async def test_task(
         now,
         None,
         now,
-        control=TestControl(),
     )
     threads = None if options.asynchronous else Threads(1)
     try:
         plan = Plan(task, middleware=TaskRegistry.current().middleware, threads=threads)
+        job.control = TestControl(plan)
         token = enter_job(job)
         try:
             ended = await plan.run(job)

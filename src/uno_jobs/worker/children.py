@@ -34,6 +34,7 @@ def make_pool(
         path=tuple(sys.path),
         url=config.url,
         schema=config.schema,
+        pooled=config.pooled,
         max_result_size=config.max_result_size,
         log_format=config.log_format,
         log_level=config.log_level,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ProgressWriter:
-    """The ``JobControl`` of jobs that run in a worker."""
+    """Writes what jobs report; part of the ``WorkerControl``."""
 
     def __init__(self, line: Line) -> None:
         self._line = line

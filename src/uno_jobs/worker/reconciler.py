@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from uno_jobs.transactions.state import committed_result
 from uno_jobs.worker.line import LINE_TROUBLE
 
 if TYPE_CHECKING:
@@ -108,14 +109,15 @@ class Reconciler:
                 self._disown(holding)
         for row in rows:
             holding = self._holdings.running.get((row[0], row[1])) if row[2] else None
-            if holding is not None and holding.cancel_reason is None:
+            if holding is not None and holding.cancel_reason is None and committed_result(holding.job) is None:
                 holding.cancel_reason = "cancelled on request"
                 self._stop_job(holding)
         self.rounds += 1
 
     def _disown(self, holding: Holding) -> None:
-        if holding.disowned:
-            return
+        state = holding.job.transaction_state
+        if holding.disowned or (state is not None and state.settled_here):
+            return  # known, or its own transaction has ended it, or is about to
         holding.disowned = True
         logger.warning(
             "the lease of a running job is over; stopping it here",

@@ -6,16 +6,19 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from uno_jobs.outcomes import Cancelled, HandedBack, Succeeded
 from uno_jobs.runners.child.runner import ChildRunner
 from uno_jobs.runners.hooks import run_hooks, wants_hooks
 from uno_jobs.runners.invocation import Plans
 from uno_jobs.runners.thread import Threads
 from uno_jobs.tasks.registry import TaskRegistry
+from uno_jobs.transactions.source import Transactions
 from uno_jobs.worker.beater import Beater
 from uno_jobs.worker.children import make_pool
 from uno_jobs.worker.chores import Chores
 from uno_jobs.worker.claimer import Claimer
 from uno_jobs.worker.completer import Completer
+from uno_jobs.worker.control import WorkerControl
 from uno_jobs.worker.executor import Executor
 from uno_jobs.worker.holdings import Holdings
 from uno_jobs.worker.identity import Identity
@@ -26,7 +29,7 @@ from uno_jobs.worker.progress import ProgressWriter
 from uno_jobs.worker.reconciler import Reconciler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from uno_jobs.storage.gateway import Gateway
     from uno_jobs.tasks.registry import Registry
@@ -83,8 +86,10 @@ class Worker:
             self._line("completer"), self.identity, self.holdings, self._durable, self._reconcile
         )
         self.pool = make_pool(config, registry, lambda: self.claimer.room(), self._announce)
-        children = ChildRunner(self.pool, self.progress, config.max_lost) if self.pool is not None else None
-        self.executor = Executor(self.holdings, plans, self.progress, self._ended, children)
+        self._transactions = Transactions(config.url, config.schema, pooled=config.pooled)
+        control = WorkerControl(self.progress, plans, self._transactions)
+        children = ChildRunner(self.pool, control, config.max_lost) if self.pool is not None else None
+        self.executor = Executor(self.holdings, plans, control, self._ended, children)
         self._claim_line = self._line("claimer")
         self.claimer = Claimer(
             config,
@@ -157,6 +162,7 @@ class Worker:
             if self.pool is not None:
                 await self.pool.close(CLEAN_UP)
             self._threads.close(wait=False)
+            await self._transactions.close()
             for line in self._lines:
                 await line.close()
 
@@ -257,17 +263,37 @@ class Worker:
         self.reconciler.ask()
 
     def _ended(self, holding: Holding) -> None:
+        state = holding.job.transaction_state
+        if state is not None and state.lease_lost:
+            holding.disowned = True
         self.holdings.ended(holding)
-        if not holding.disowned:
+        if state is not None and state.committed is not None:
+            self._ended_by_itself(holding, state.committed, state.error_after_commit)
+        elif not holding.disowned:
             self.completer.submit(holding)
         if holding.job.queue in self._limited:
             self.claimer.wake()  # it may be asleep although there are slots: this queue had none left
+
+    def _ended_by_itself(self, holding: Holding, result: str, late: str | None) -> None:
+        """A job's own transaction has recorded its success: there is nothing to send but what came after it."""
+        stopped = holding.outcome
+        if late is None and isinstance(stopped, HandedBack | Cancelled):
+            late = f"asyncio.CancelledError: {stopped.reason}"
+        holding.outcome = Succeeded(result)
+        self.holdings.sent(holding)
+        self._durable(holding)
+        if late is not None:
+            job, text = holding.job, late
+            self._afterwards(self._aside(lambda gateway: gateway.set_error_after_commit(job.id, job.lease, text)))
 
     def _durable(self, holding: Holding) -> None:
         plan, outcome = holding.plan, holding.outcome
         if plan is None or outcome is None or not wants_hooks(plan.task, outcome):
             return
-        task = asyncio.create_task(run_hooks(plan.task, holding.job, outcome, threads=self._threads))
+        self._afterwards(run_hooks(plan.task, holding.job, outcome, threads=self._threads))
+
+    def _afterwards(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._hooks.add(task)
         task.add_done_callback(self._hooks.discard)
 

@@ -52,7 +52,7 @@ BEGIN
     IF FOUND THEN
         SELECT l.id INTO v_holder FROM uno_jobs.live_jobs l WHERE l.task = v_key.task AND l.unique_key = v_key.unique_key;
         RAISE EXCEPTION 'a step of the workflow, task %, needs a unique key that job % holds', v_key.task, coalesce(v_holder::text, '?')
-            USING ERRCODE = 'UJ001';
+            USING ERRCODE = 'UJ003';
     END IF;
 END $$;
 COMMENT ON FUNCTION uno_jobs.enqueue_steps(uuid, uuid[], text[], text[], text[], smallint[], text[], text[], text[], double precision[], timestamptz[], double precision[], text[], text[], boolean[], text[], boolean[]) IS

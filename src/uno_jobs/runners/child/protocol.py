@@ -1,7 +1,7 @@
 """What a worker and its child say to each other: a line of JSON a message, over a socket pair of their own.
 
 The worker says (``do``): ``run`` a job, ``cancel`` it, what it reported is ``flushed``. The child says (``say``): it is
-``ready``, or ``unable`` to be; a job's ``progress``; ``flush`` it; the job has ``ended``.
+``ready``, or ``unable`` to be; a job's ``progress``; ``flush`` it; its own ``transaction``; it has ``ended``.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class ChildConfig:
     """Where to import from: the worker's ``sys.path``."""
     url: str
     schema: str
+    pooled: bool
     max_result_size: int
     log_format: str
     log_level: str

@@ -15,6 +15,7 @@ from uno_jobs.runners.child.pool import NoChild, Pool, how
 from uno_jobs.runners.child.protocol import pack_job, unpack_outcome
 from uno_jobs.runners.records import record_error
 from uno_jobs.runners.verdict import judge
+from uno_jobs.transactions.state import TransactionState
 
 if TYPE_CHECKING:
     from uno_jobs.context import Job, JobControl
@@ -147,6 +148,8 @@ class _Run:
                 self._end(unpack_outcome(message))
             case "progress":
                 self._control.report_progress(self.job, message["fraction"], message["message"])
+            case "transaction":
+                self.job.transaction_state = TransactionState(**message["state"])
             case "flush":
                 task = asyncio.get_running_loop().create_task(self._flush(message["number"]))
                 self._flushes.add(task)

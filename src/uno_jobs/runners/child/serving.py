@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import dataclasses
 import itertools
 import logging
 import os
@@ -23,6 +24,7 @@ from uno_jobs.outcomes import Failed
 from uno_jobs.runners.child.protocol import MAX_READ, ChildConfig, Lines, encode, pack_outcome, unpack_job
 from uno_jobs.runners.invocation import Plans
 from uno_jobs.runners.records import record_error
+from uno_jobs.transactions.source import Transactions
 
 if TYPE_CHECKING:
     import socket
@@ -52,6 +54,7 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._outside = Outside(self._loop)
         self._plans = Plans(threads=self._outside, max_result_size=config.max_result_size, own_timeout=False)
+        self._transactions = Transactions(config.url, config.schema, pooled=config.pooled)
         self._job: Job | None = None
         self._task: asyncio.Task[None] | None = None
         self._told = False
@@ -138,6 +141,7 @@ class Server:
 
     def _end(self, job: Job, outcome: Outcome | None) -> None:
         said = {"outcome": None, "values": None} if outcome is None else pack_outcome(outcome)
+        self.transaction_changed(job)
         self._job = self._task = None
         self._say({"say": "ended", "lease": job.lease, "worn": not _standard_streams(), **said})
 
@@ -166,6 +170,19 @@ class Server:
         done = self._flushes[number] = asyncio.get_running_loop().create_future()
         self._say({"say": "flush", "lease": job.lease, "number": number})
         await done
+
+    def plan(self, job: Job) -> Plan:
+        """Return the plan that the job runs by."""
+        return self._plans.get(job.task, job.version)
+
+    def transactions(self) -> Transactions:
+        """Return where its own transaction comes from."""
+        return self._transactions
+
+    def transaction_changed(self, job: Job) -> None:
+        """Tell the worker how far the job's own transaction is: it must know before the job's row is gone."""
+        if job.transaction_state is not None:
+            self._say({"say": "transaction", "lease": job.lease, "state": dataclasses.asdict(job.transaction_state)})
 
     def _flushed(self, number: int) -> None:
         done = self._flushes.pop(number)

@@ -48,6 +48,8 @@ def adapt_sync(connection: object) -> SyncLink:
 
 
 def _find(connection: Any) -> tuple[Colour, Any]:
+    if _is(connection, "uno_jobs.transactions.opened", "AsyncTransaction", "SyncTransaction"):
+        connection = connection.handle
     if _is(connection, "sqlalchemy.ext.asyncio", "async_scoped_session") or _is(
         connection, "sqlalchemy.orm", "scoped_session"
     ):

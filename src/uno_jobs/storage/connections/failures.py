@@ -30,7 +30,7 @@ SEVERAL_BINDS: Final = (
     "this session does not say which database it would use: hand in the connection itself, as "
     "connection=session.connection(bind_arguments={...}) (await it on an AsyncSession)"
 )
-_STEP_IS_DUPLICATE: Final = "UJ001"
+_STEP_IS_DUPLICATE: Final = "UJ003"
 _MISSING: Final = {"42P01", "3F000", "42883"}
 _LOST: Final = {"25P03", "25P04"}
 """idle_in_transaction_session_timeout and transaction_timeout: both end the session."""

@@ -1,0 +1,1 @@
+"""A job's own transaction: its writes, what it enqueues and its success in one commit (``job.transaction()``)."""
