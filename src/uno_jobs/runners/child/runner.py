@@ -13,7 +13,6 @@ from uno_jobs.outcomes import ErrorRecord, Failed, HandedBack, Lost, Retried, Su
 from uno_jobs.runners.child.pool import NoChild, Pool, how
 from uno_jobs.runners.child.protocol import pack_job, unpack_outcome
 from uno_jobs.runners.limits.group import status_bytes
-from uno_jobs.runners.limits.limiter import Limiter
 from uno_jobs.runners.limits.limits import Limits
 from uno_jobs.runners.limits.oom import OomKills
 from uno_jobs.runners.records import record_error
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from uno_jobs.context import Job, JobControl
     from uno_jobs.outcomes import Outcome
     from uno_jobs.runners.child.process import ChildProcess
-    from uno_jobs.runners.limits.limiter import Guard
+    from uno_jobs.runners.limits.limiter import Guard, Limiter
     from uno_jobs.tasks.options import TaskOptions
 
 logger = logging.getLogger("uno_jobs.worker")
@@ -74,7 +73,7 @@ class ChildRunner:
         Raises:
             Stopped: It was cancelled, and the child is dead; a success in spite of that is returned.
         """
-        limits = Limits.of(options)
+        limits = self._limiter.possible(Limits.of(options))
         try:
             child = await self._take(limits)
         except NoChild as error:

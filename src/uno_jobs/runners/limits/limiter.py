@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import psutil
 
 from uno_jobs.runners.limits.cgroup import CgroupTree, CgroupUnavailable, ChildCgroup
+from uno_jobs.runners.limits.limits import Limits, unsupported
 from uno_jobs.runners.limits.warden import Warden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from uno_jobs.runners.limits.limits import Limits
 
 logger = logging.getLogger("uno_jobs.runners")
 
@@ -35,8 +34,18 @@ class Limiter:
         self._ancestor = ancestor
         self._claim = claim
         self._tree: asyncio.Task[CgroupTree | None] | None = None
+        self._possible: dict[Limits, Limits] = {}
         self._groups: dict[int, ChildCgroup] = {}
         self._removals: set[asyncio.Task[None]] = set()
+
+    def possible(self, limits: Limits) -> Limits:
+        """Return those limits that this system can hold; the others were allowed to go without."""
+        if limits not in self._possible:
+            self._possible[limits] = Limits(
+                None if unsupported(Limits(max_memory=limits.max_memory)) else limits.max_memory,
+                None if unsupported(Limits(cpu_limit=limits.cpu_limit)) else limits.cpu_limit,
+            )
+        return self._possible[limits]
 
     async def guard(
         self, pid: int, limits: Limits, on_breach: Callable[[int], None], dead: asyncio.Future[None]

@@ -1,4 +1,4 @@
-"""Whether the kernel's out-of-memory killer was at work: its count of kills, the nearest to this process that there is."""
+"""Whether the kernel's out-of-memory killer was at work: its count of kills, as near to this process as it counts."""
 
 from __future__ import annotations
 
