@@ -100,6 +100,7 @@ class ChildRunner:
             if memory is None or memory - child.memory <= limits.max_memory * LEFT_BEHIND:
                 return child
             child.worn = True
+            self._pool.expect()
             self._pool.release(child)
 
     async def _watch(self, run: _Run, options: TaskOptions, lost: int, kills: int) -> Outcome:
