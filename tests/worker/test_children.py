@@ -257,3 +257,19 @@ async def test_a_killed_supervisor_leaves_no_children(database: Database, tmp_pa
         process.kill()
         for pid in family:
             await until(lambda pid=pid: not is_alive(pid))
+
+
+async def test_a_job_cancelled_on_request_is_ended_and_its_slot_free(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uno_jobs.worker.reconciler.EVERY", 3600.0)
+    (id_,) = await database.put(app.until_it_is_there, str(tmp_path / "never"))
+    async with running(database.url, child_processes=1) as worker:
+        await asyncio.wait_for(worker.listener.listening.wait(), LIMIT)
+        await database.wait_for(id_, "running")
+        await database.connection.execute("SELECT uno_jobs.cancel($1, 'enough')", id_)
+        job = await database.wait_for(id_, "cancelled", "failed", "ready")
+        assert (job["state"], job["error"], job["failures"], job["lost"]) == ("cancelled", "enough", 0, 0)
+        (other,) = await database.put(app.child_and_parent)
+        await database.wait_for(other, "succeeded")
+    assert [row["outcome"] for row in await database.attempts(id_)] == ["cancelled"]
