@@ -136,7 +136,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
         "database_url": "postgresql://h/d", "schema": "s", "app": "a", "queues": "q", "concurrency": "1",
         "processes": "1", "child_processes": "1", "child_max_jobs": "1", "grace": "1", "poll_interval": "1",
         "max_lost": "1", "max_payload_size": "1", "max_result_size": "1", "max_workflow_steps": "1",
-        "log_format": "json", "log_level": "debug", "pooled": "1", "notify": "0",
+        "log_format": "json", "log_level": "debug", "pooled": "1", "notify": "0", "allow_unlimited": "1",
     }  # fmt: skip
     assert set(values) == set(NAMES)
     settings = load(environment={f"UNO_JOBS_{name.upper()}": value for name, value in values.items()})

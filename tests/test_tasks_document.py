@@ -271,6 +271,12 @@ async def test_uniqueness(document: Document) -> None:
     assert again != document.first
 
 
+async def test_resource_limits(document: Document) -> None:
+    await document.run("Resource limits")
+    options = document.resource_intensive_task.config
+    assert (options.max_memory, options.cpu_limit, options.runs_in) == (512_000_000, 0.5, "process")
+
+
 async def test_task_context(document: Document) -> None:
     await document.run("Task context")
     witness = Witness()

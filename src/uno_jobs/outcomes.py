@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Succeeded:
     """The task returned; ``result`` is JSON text that PostgreSQL will accept."""
 
     result: str
-    peak_memory: int | None = None
+    peak_memory: int | None = field(default=None, compare=False)
     """Here and below: the most memory that the attempt used at once, in bytes, if it ran in a process of its own."""
 
 
@@ -28,7 +28,7 @@ class Failed:
     """The attempt failed and the job with it."""
 
     error: ErrorRecord
-    peak_memory: int | None = None
+    peak_memory: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Retried:
 
     error: ErrorRecord
     delay: float
-    peak_memory: int | None = None
+    peak_memory: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Snoozed:
     """The task asked to run again in ``delay`` seconds; no retry is used up."""
 
     delay: float
-    peak_memory: int | None = None
+    peak_memory: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Cancelled:
     """The task, or somebody else, ended the job."""
 
     reason: str
-    peak_memory: int | None = None
+    peak_memory: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class HandedBack:
     """The worker gives the job up unharmed (shutdown): ready again, no retry used up."""
 
     reason: str
-    peak_memory: int | None = None
+    peak_memory: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Lost:
     max_lost: int
     final: bool
     """Whether this was the last of them."""
-    peak_memory: int | None = None
+    peak_memory: int | None = field(default=None, compare=False)
 
 
 Outcome = Succeeded | Failed | Retried | Snoozed | Cancelled | HandedBack | Lost

@@ -101,6 +101,8 @@ class Settings:
     poll_interval: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     max_lost: PositiveInt = 3
     """A job that alone kills its process so often fails."""
+    allow_unlimited: bool = False
+    """Whether to run tasks also where the system cannot hold their ``max_memory`` or ``cpu_limit``."""
     max_payload_size: NonNegativeInt = 1_000_000
     max_result_size: NonNegativeInt = 1_000_000
     max_workflow_steps: PositiveInt = 100_000

@@ -42,7 +42,7 @@ def define() -> list[dict[str, Any]]:
             @task(name="versioned", version=version)
             async def versioned() -> None: ...
 
-        return describe(registry)
+        return describe(registry, registry.known())
 
 
 async def enqueue(lab: Lab, name: str, on: Any = None, **given: Any) -> uuid.UUID:

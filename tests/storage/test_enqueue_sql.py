@@ -114,7 +114,7 @@ async def test_the_highest_version_that_a_living_worker_knows(lab: Lab, worker: 
         @task(name="versioned", version="2.0")
         async def versioned(a: int) -> None: ...
 
-        await canary.register(tasks=json.dumps(describe(registry)))
+        await canary.register(tasks=json.dumps(describe(registry, registry.known())))
     assert (await job(lab, await enqueue(lab, "versioned", args="'[1]'")))["version"] == "2.0"
     await canary.gateway.worker_state(canary.id, "stopped")
     assert (await job(lab, await enqueue(lab, "versioned")))["version"] == "1.10"

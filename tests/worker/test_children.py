@@ -273,3 +273,19 @@ async def test_a_job_in_a_child_succeeds_in_its_own_transaction(database: Databa
     ]
     assert await database.connection.fetchval("SELECT n FROM counter") == 3
     assert (await database.attempts(raises))[0]["error_after_commit"] == "ValueError: after the commit"
+
+
+async def test_a_job_cancelled_on_request_is_ended_and_its_slot_free(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uno_jobs.worker.reconciler.EVERY", 3600.0)
+    (id_,) = await database.put(app.until_it_is_there, str(tmp_path / "never"))
+    async with running(database.url, child_processes=1) as worker:
+        await asyncio.wait_for(worker.listener.listening.wait(), LIMIT)
+        await database.wait_for(id_, "running")
+        await database.connection.execute("SELECT uno_jobs.cancel($1, 'enough')", id_)
+        job = await database.wait_for(id_, "cancelled", "failed", "ready")
+        assert (job["state"], job["error"], job["failures"], job["lost"]) == ("cancelled", "enough", 0, 0)
+        (other,) = await database.put(app.child_and_parent)
+        await database.wait_for(other, "succeeded")
+    assert [row["outcome"] for row in await database.attempts(id_)] == ["cancelled"]

@@ -17,6 +17,7 @@ def config(
     grace: options.Grace = None,
     poll_interval: options.PollInterval = None,
     max_lost: options.MaxLost = None,
+    allow_unlimited: options.AllowUnlimited = None,
     pooled: options.Pooled = None,
     database_url: options.DatabaseUrl = None,
     schema: options.Schema = None,
@@ -31,8 +32,8 @@ def config(
     settings = options.settings(
         app=app, queues=queue, concurrency=concurrency, processes=processes,
         child_processes=child_processes, child_max_jobs=child_max_jobs, grace=grace, poll_interval=poll_interval,
-        max_lost=max_lost, pooled=pooled, database_url=database_url, schema=schema, log_format=log_format,
-        log_level=log_level,
+        max_lost=max_lost, allow_unlimited=allow_unlimited, pooled=pooled, database_url=database_url, schema=schema,
+        log_format=log_format, log_level=log_level,
     )  # fmt: skip
     shown: dict[str, Any] = {name: getattr(settings, name) for name in NAMES}
     if settings.database_url is not None:

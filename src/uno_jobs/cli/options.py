@@ -44,6 +44,10 @@ PollInterval = Annotated[
 MaxLost = Annotated[
     int | None, typer.Option("--max-lost", help="A job that alone kills its process so often fails.  [3]")
 ]
+AllowUnlimited = Annotated[
+    bool | None,
+    typer.Option("--allow-unlimited", help="Run tasks also where their max_memory or cpu_limit cannot be held."),
+]
 Pooled = Annotated[
     bool | None,
     typer.Option("--pooled", help="The URL is a transaction pooler's (PgBouncer): keep nothing in sessions, and poll."),

@@ -27,6 +27,7 @@ def worker(
     until_empty: Annotated[bool, typer.Option("--until-empty", help="Stop when there is nothing left to do.")] = False,
     poll_interval: options.PollInterval = None,
     max_lost: options.MaxLost = None,
+    allow_unlimited: options.AllowUnlimited = None,
     pooled: options.Pooled = None,
     database_url: options.DatabaseUrl = None,
     schema: options.Schema = None,
@@ -37,8 +38,8 @@ def worker(
     settings = options.settings(
         app=app, queues=queue, concurrency=concurrency, processes=processes,
         child_processes=child_processes, child_max_jobs=child_max_jobs, grace=grace, poll_interval=poll_interval,
-        max_lost=max_lost, pooled=pooled, database_url=database_url, schema=schema, log_format=log_format,
-        log_level=log_level,
+        max_lost=max_lost, allow_unlimited=allow_unlimited, pooled=pooled, database_url=database_url, schema=schema,
+        log_format=log_format, log_level=log_level,
     )  # fmt: skip
     url = settings.database()
     if not settings.app:
@@ -71,6 +72,7 @@ def supervisor_config(
         max_result_size=settings.max_result_size,
         child_processes=settings.child_processes,
         child_max_jobs=settings.child_max_jobs,
+        allow_unlimited=settings.allow_unlimited,
         until_empty=until_empty,
         pooled=settings.pooled,
         log_format=settings.log_format,

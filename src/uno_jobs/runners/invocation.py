@@ -12,6 +12,9 @@ from uno_jobs.errors import InvalidArguments, ResultNotStorable
 from uno_jobs.middleware import TaskMiddleware
 from uno_jobs.outcomes import Succeeded
 from uno_jobs.runners.after_commit import note_late_error, result_that_stands
+from uno_jobs.runners.limits.group import peak_memory
+from uno_jobs.runners.limits.inside import refused
+from uno_jobs.runners.limits.limits import Limits
 from uno_jobs.runners.timeout import call_within
 from uno_jobs.runners.verdict import judge
 from uno_jobs.storable import from_json
@@ -68,7 +71,8 @@ class Plan:
         middleware: The global middleware; the task's own come after it.
         threads: Where synchronous functions run; without it, here and now.
         max_result_size: The largest result, in bytes of JSON.
-        own_timeout: Whether the timeout is watched here; False where whoever started this process does.
+        own_timeout: Whether the timeout is watched here; False in a child process, where whoever started it does, and
+            where a limit of memory is in force.
 
     Raises:
         TaskDefinitionError: An annotation of the task cannot be resolved.
@@ -81,6 +85,7 @@ class Plan:
         "_dump",
         "_function",
         "_limit",
+        "_limits",
         "_on_error",
         "_parameters_load",
         "_report",
@@ -115,6 +120,7 @@ class Plan:
         self._limit = max_result_size
         self._threads = None if task.config.asynchronous else threads
         self._timeout = task.config.timeout if own_timeout else None
+        self._limits = Limits() if own_timeout else Limits.of(task.config)
         cls = type(task)
         self._validate = None if cls.validate_input is Task.validate_input else task.validate_input
         self._report = None if cls.report_result is Task.report_result else task.report_result
@@ -227,6 +233,8 @@ class Plan:
         return self._dump(value, self._limit)
 
     def _verdict(self, job: Job, error: BaseException, *, final: bool) -> Outcome:
+        if self._limits.max_memory is not None:
+            error = refused(error, self._limits, peak_memory())
         # Kept for hooks alone: the error's frames hold the job, and such a circle is left to the collector.
         if self.task.failure_hooks or self.task.retry_hooks:
             job.error = error

@@ -74,6 +74,7 @@ async def run_until_idle(
                         poll_interval=POLL,
                         grace=GRACE,
                         child_processes=0,
+                        allow_unlimited=True,
                         until_empty=True,
                     )
                     await Worker(config, registry=registry).run()

@@ -34,6 +34,8 @@ class WorkerConfig:
     threads and nothing is ended by force."""
     child_max_jobs: int = 1_000
     """A child that has run so many jobs is replaced."""
+    allow_unlimited: bool = False
+    """Whether to run tasks also where the system cannot hold their limits."""
     until_empty: bool = False
     """Stop when there is nothing left to do."""
     log_format: str = "auto"

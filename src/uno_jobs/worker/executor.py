@@ -11,6 +11,7 @@ from uno_jobs.context import Job
 from uno_jobs.errors import UnoJobsError
 from uno_jobs.outcomes import Cancelled, ErrorRecord, Failed, HandedBack
 from uno_jobs.runners.child.modules import can_be_imported
+from uno_jobs.runners.child.runner import ChildRunner, Stopped
 from uno_jobs.runners.records import record_error
 from uno_jobs.worker.holdings import Holding
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from uno_jobs.context import JobControl
     from uno_jobs.outcomes import Outcome
-    from uno_jobs.runners.child.runner import ChildRunner
     from uno_jobs.runners.invocation import Plan, Plans
     from uno_jobs.worker.holdings import Holdings
 
@@ -99,8 +99,8 @@ class Executor:
     async def _run(self, holding: Holding, run: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> None:
         try:
             holding.outcome = await run(holding.job)
-        except asyncio.CancelledError:
-            holding.outcome = _stopped(holding)
+        except asyncio.CancelledError as stop:
+            holding.outcome = _stopped(holding, stop.peak_memory if isinstance(stop, Stopped) else None)
         except BaseException as error:
             # KeyboardInterrupt and the like: the process ends, but not without saying what became of the job.
             holding.outcome = Failed(record_error(error))
@@ -116,7 +116,7 @@ class Executor:
             self._loop.call_soon(holding.runner.cancel)
 
 
-def _stopped(holding: Holding) -> Outcome:
+def _stopped(holding: Holding, peak_memory: int | None) -> Outcome:
     if holding.cancel_reason is not None:
-        return Cancelled(holding.cancel_reason)
-    return HandedBack(holding.hand_back_reason or "its worker gave it up")
+        return Cancelled(holding.cancel_reason, peak_memory)
+    return HandedBack(holding.hand_back_reason or "its worker gave it up", peak_memory)

@@ -36,13 +36,15 @@ class Identity:
         config: WorkerConfig,
         holdings: Holdings,
         registry: Registry,
+        known: tuple[tuple[str, str], ...],
         announce: Callable[[dict[str, Any]], None],
     ) -> None:
         self.id = uuid.uuid4()
-        self.known = [f"{name}@{version}" for name, version in registry.known()]
+        self.known = [f"{name}@{version}" for name, version in known]
         self._config = config
         self._holdings = holdings
         self._registry = registry
+        self._able = known
         self._announce = announce
         self._server: Any = None
         self._in_doubt: list[uuid.UUID] = []
@@ -79,7 +81,7 @@ class Identity:
             REVISION,
             config.concurrency,
             [name for name, _ in config.queues],
-            json.dumps(describe(self._registry)),
+            json.dumps(describe(self._registry, self._able)),
         )
 
     async def _renew(self, gateway: Gateway, why: str) -> None:
@@ -109,13 +111,13 @@ class Identity:
         self._announce({"event": "registered", "worker_id": str(new), "previous": str(old)})
 
 
-def describe(registry: Registry) -> list[dict[str, Any]]:
+def describe(registry: Registry, known: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
     """Return what a worker records of the tasks that it can run."""
     from uno_jobs.tasks.versions import sort_text
 
     described: list[dict[str, Any]] = []
     own = {(task.config.name, task.config.version): task for task in registry.all()}
-    for name, version in registry.known():
+    for name, version in known:
         entry: dict[str, Any] = {"task": name, "version": version}
         task = own.get((name, version))
         if task is not None:

@@ -37,7 +37,9 @@ class Lane:
         """How many claims there have been: the queues take turns at being the first."""
 
 
-def make_lanes(registry: Registry, holdings: Holdings, pool: Pool | None) -> list[Lane]:
+def make_lanes(
+    registry: Registry, known: tuple[tuple[str, str], ...], holdings: Holdings, pool: Pool | None
+) -> list[Lane]:
     """Return the lanes of a worker: one for what runs in its process, one for what runs in children, if there is any.
 
     Without a pool everything runs in the worker's process. Jobs that want a child which could not import their task are
@@ -46,7 +48,7 @@ def make_lanes(registry: Registry, holdings: Holdings, pool: Pool | None) -> lis
     here: list[str] = []
     in_children: list[str] = []
     nowhere: set[Task[..., Any, Any]] = set()
-    for name, version in registry.known():
+    for name, version in known:
         task, _ = registry.resolve(name, version)
         if pool is None or task.config.runs_in != "process":
             here.append(f"{name}@{version}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uno_jobs.outcomes import Cancelled, HandedBack, Succeeded
 from uno_jobs.runners.child.runner import ChildRunner
 from uno_jobs.runners.hooks import run_hooks, wants_hooks
 from uno_jobs.runners.invocation import Plans
+from uno_jobs.runners.limits.limiter import Limiter
 from uno_jobs.runners.thread import Threads
 from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.transactions.source import Transactions
+from uno_jobs.worker.abilities import able
 from uno_jobs.worker.beater import Beater
 from uno_jobs.worker.children import make_pool
 from uno_jobs.worker.chores import Chores
@@ -75,7 +78,8 @@ class Worker:
         self._announce = announce or _nobody
         self._limited = {name: limit for name, limit in config.queues if limit is not None}
         self.holdings = Holdings(config.concurrency, self._limited)
-        self.identity = Identity(config, self.holdings, registry, self._announce)
+        known = able(registry, config)
+        self.identity = Identity(config, self.holdings, registry, known, self._announce)
         self._lines: list[Line] = []
         self._threads = Threads(min(config.concurrency, 64))
         plans = Plans(threads=self._threads, max_result_size=config.max_result_size, registry=registry)
@@ -88,7 +92,10 @@ class Worker:
         self.pool = make_pool(config, registry, lambda: self.claimer.room(), self._announce)
         self._transactions = Transactions(config.url, config.schema, pooled=config.pooled)
         control = WorkerControl(self.progress, plans, self._transactions)
-        children = ChildRunner(self.pool, control, config.max_lost) if self.pool is not None else None
+        self.limiter = Limiter(os.getppid() if config.supervisor_id else os.getpid())
+        children = None
+        if self.pool is not None:
+            children = ChildRunner(self.pool, control, config.max_lost, self.limiter)
         self.executor = Executor(self.holdings, plans, control, self._ended, children)
         self._claim_line = self._line("claimer")
         self.claimer = Claimer(
@@ -96,7 +103,7 @@ class Worker:
             self._claim_line,
             self.identity,
             self.holdings,
-            make_lanes(registry, self.holdings, self.pool),
+            make_lanes(registry, known, self.holdings, self.pool),
             self.executor.dispatch,
             self._reconcile,
         )
@@ -161,6 +168,7 @@ class Worker:
             await asyncio.gather(*everything, return_exceptions=True)
             if self.pool is not None:
                 await self.pool.close(CLEAN_UP)
+            await self.limiter.close()
             self._threads.close(wait=False)
             await self._transactions.close()
             for line in self._lines:

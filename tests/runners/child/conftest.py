@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import uuid
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from uno_jobs.context import Job
 from uno_jobs.runners.child.pool import Pool
 from uno_jobs.runners.child.protocol import ChildConfig
 from uno_jobs.runners.child.runner import ChildRunner
+from uno_jobs.runners.limits.limiter import Limiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -59,7 +61,8 @@ class Lab:
         )
         settings: dict[str, Any] = {"size": 2, "max_jobs": 1000, "warm": True, **options}
         self.pool = Pool(config, freed=self.freed.set, announce=self.events.append, **settings)
-        self.runner = ChildRunner(self.pool, self.notes, max_lost=3)
+        self.limiter = Limiter(os.getpid())
+        self.runner = ChildRunner(self.pool, self.notes, max_lost=3, limiter=self.limiter)
 
     async def run(self, task: Any, *args: Any, lost: int = 0, failures: int = 0) -> Outcome:
         self.runner.expect()
@@ -87,6 +90,7 @@ async def lab(**options: Any) -> AsyncIterator[Lab]:
         yield made
     finally:
         await made.pool.close(LIMIT)
+        await made.limiter.close()
 
 
 def is_alive(pid: int) -> bool:

@@ -156,7 +156,7 @@ async def test_a_death_is_told_apart(tmp_path: Path, task: Any, args: list[Any],
 
 
 async def test_what_the_oom_killer_did_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from uno_jobs.runners.child import oom
+    from uno_jobs.runners.limits import oom
 
     counts = iter([3, 4])
     monkeypatch.setattr(oom.OomKills, "count", lambda _: next(counts))

@@ -100,6 +100,10 @@ class Program:
         """Return the state of the process, as /proc has it: R runs, S sleeps, T is stopped."""
         return state(self.pid)
 
+    def waited(self) -> float:
+        """Return the seconds for which its first thread was ready to run, and the machine had no time for it."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+
     def cpu(self) -> float:
         """Return the seconds of CPU that the first process has used."""
         return time.clock_gettime((~self.pid << 3) | 2)

@@ -19,7 +19,7 @@ from uno_jobs.runners.limits.limits import Limits
 FILES = {
     "cgroup.procs": "", "cgroup.type": "domain\n", "cgroup.controllers": "cpu memory pids\n",
     "cgroup.subtree_control": "", "cpu.max": "max 100000\n", "memory.max": "max\n", "memory.swap.max": "max\n",
-    "memory.oom.group": "0\n", "memory.peak": "0\n", "memory.events": "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n",
+    "memory.oom.group": "0\n", "memory.events": "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n",
 }  # fmt: skip
 
 
@@ -147,22 +147,23 @@ def test_that_a_child_is_held(tree: Tree, around: Surroundings) -> None:
 
 
 def test_that_a_kernel_may_lack_files(tree: Tree, around: Surroundings) -> None:
-    """Without swap accounting, and before memory.peak, the rest is used."""
+    """Without swap accounting, say, the rest is used."""
     child = claim(around).child(50)
-    for name in ("memory.swap.max", "memory.oom.group", "memory.peak"):
+    for name in ("memory.swap.max", "memory.oom.group"):
         (child.path / name).unlink()
     child.hold(Limits(256_000_000))
     assert (child.path / "memory.max").read_text() == "256000000\n"
-    assert child.peak() is None
 
 
 def test_what_the_kernel_counted(around: Surroundings) -> None:
-    """Kills for want of memory, and the peak."""
+    """Kills for want of memory, and what they were when the group was removed."""
     child = claim(around).child(50)
     assert child.oom_kills() == 0
     (child.path / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 1\n")
-    (child.path / "memory.peak").write_text("256000000\n")
-    assert (child.oom_kills(), child.peak()) == (1, 256_000_000)
+    assert child.oom_kills() == 1
+    child.seal()
+    child.remove()
+    assert child.oom_kills() == 1
 
 
 def test_that_without_the_memory_controller_cpu_is_held(tree: Tree, around: Surroundings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -30,6 +31,11 @@ def no_groups(_: Callable[[int], bool]) -> CgroupTree:
     raise CgroupUnavailable("there are none")
 
 
+def dead() -> asyncio.Future[None]:
+    """Return what is done when a child is dead."""
+    return asyncio.get_running_loop().create_future()
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     """A delegated group with this process in it."""
@@ -55,14 +61,14 @@ async def test_that_it_watches_where_there_are_no_groups(start: Start, caplog: p
     caplog.set_level(logging.INFO)
     limiter = Limiter(os.getpid(), claim=no_groups)
     one, other = start(SPIN), start(SPIN)
-    guards = [await limiter.guard(each.pid, Limits(cpu_limit=0.05), each.kill) for each in (one, other)]
+    guards = [await limiter.guard(each.pid, Limits(cpu_limit=0.05), each.kill, dead()) for each in (one, other)]
     await until(lambda: one.state() == "T")
     await until(lambda: other.state() == "T")
     for guard in guards:
         guard.stop()
         assert not guard.killed_by_kernel()
     assert messages(caplog) == ["limits are held by watching processes: no control groups"]
-    await limiter.forget(one.pid)
+    await limiter.close()
 
 
 async def test_that_groups_hold_what_they_can(
@@ -72,7 +78,8 @@ async def test_that_groups_hold_what_they_can(
     caplog.set_level(logging.INFO)
     program = start(SPIN)
     group = tree.root / f"uno-jobs-{program.pid}"
-    guard = await limiter.guard(program.pid, Limits(512_000_000, 0.05), program.kill)
+    end = dead()
+    guard = await limiter.guard(program.pid, Limits(512_000_000, 0.05), program.kill, end)
     assert group.joinpath("cpu.max").read_text() == "5000 100000\n"
     used = program.cpu()
     await until(lambda: program.cpu() > used + 0.5)  # these files hold nothing, and the warden leaves it to them
@@ -80,19 +87,20 @@ async def test_that_groups_hold_what_they_can(
     group.joinpath("memory.events").write_text("oom_kill 1\n")
     assert guard.killed_by_kernel()
     assert (guard.stop() or 0) > 1_000_000
-    guard = await limiter.guard(program.pid, Limits(), program.kill)
+    guard = await limiter.guard(program.pid, Limits(), program.kill, dead())
     assert group.joinpath("cpu.max").read_text() == "max 100000\n"
     assert not guard.killed_by_kernel()
     guard.stop()
     assert messages(caplog) == ["limits are held by control groups"]
-    await limiter.forget(program.pid)
-    assert not group.exists()
+    end.set_result(None)
+    await until(lambda: not group.exists())
+    await limiter.close()
 
 
 async def test_that_a_child_without_limits_gets_no_group(start: Start, tree: Tree, limiter: Limiter) -> None:
     """Nor does anything else happen to the groups."""
     program = start(SPIN)
-    guard = await limiter.guard(program.pid, Limits(), program.kill)
+    guard = await limiter.guard(program.pid, Limits(), program.kill, dead())
     guard.stop()
     assert tree.log == []
 
@@ -112,7 +120,7 @@ async def test_that_it_watches_when_a_group_refuses(
         write(path, value)
 
     tree.write = refuse  # type: ignore[method-assign]
-    guards = [await limiter.guard(each.pid, Limits(cpu_limit=0.05), each.kill) for each in (program, later)]
+    guards = [await limiter.guard(each.pid, Limits(cpu_limit=0.05), each.kill, dead()) for each in (program, later)]
     await until(lambda: program.state() == "T")
     await until(lambda: later.state() == "T")
     for guard in guards:
@@ -127,6 +135,6 @@ async def test_that_strangers_are_told_from_ours(start: Start, tree: Tree, limit
     """The own processes are those below the supervisor; with another in the group it is left alone."""
     program = start(SPIN)
     (tree.root / "cgroup.procs").write_text(f"{os.getpid()}\n{program.pid}\n1\n")
-    guard = await limiter.guard(program.pid, Limits(cpu_limit=0.5), program.kill)
+    guard = await limiter.guard(program.pid, Limits(cpu_limit=0.5), program.kill, dead())
     guard.stop()
     assert tree.log == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from uno_jobs.runners.limits.oom import KEPT, OomKills
+from uno_jobs.runners.limits.oom import OomKills
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,15 +29,6 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path / "proc"
 
 
-class Clock:
-    """A clock of the test's own."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_that_version_2_is_asked_first(proc: Path, tmp_path: Path) -> None:
     """Its events are those of the own group."""
     (tmp_path / "unified" / "app" / "memory.events").write_text("oom 3\noom_kill 2\n")
@@ -56,34 +47,18 @@ def test_that_the_whole_system_is_asked_last(proc: Path) -> None:
     assert OomKills(proc=proc).count() == 4
 
 
-def test_that_nothing_is_known_without_counters(tmp_path: Path) -> None:
+def test_that_nothing_is_counted_without_counters(tmp_path: Path) -> None:
     """Then no death is the kernel's doing."""
-    kills = OomKills(proc=tmp_path)
-    assert kills.count() is None
-    kills.look()
-    assert not kills.struck()
+    assert OomKills(proc=tmp_path).count() == 0
 
 
-def test_that_each_kill_explains_one_death(proc: Path, tmp_path: Path) -> None:
-    """Two kills explain two deaths; kills before the worker, or before the last look, explain none."""
+def test_that_a_kill_is_counted(proc: Path, tmp_path: Path) -> None:
+    """The count is read each time; a group that goes away counts no more."""
     events = tmp_path / "unified" / "app" / "memory.events"
     events.write_text("oom_kill 2\n")
     kills = OomKills(proc=proc)
-    assert not kills.struck()
-    events.write_text("oom_kill 4\n")
-    assert [kills.struck() for _ in range(3)] == [True, True, False]
-    events.write_text("oom_kill 6\n")
-    kills.look()
-    assert not kills.struck()
-
-
-def test_that_a_kill_explains_nothing_much_later(proc: Path, tmp_path: Path) -> None:
-    """A kill that was seen with an earlier death is no explanation of one some seconds afterwards."""
-    events = tmp_path / "unified" / "app" / "memory.events"
-    events.write_text("oom_kill 0\n")
-    clock = Clock()
-    kills = OomKills(proc=proc, clock=clock)
-    events.write_text("oom_kill 2\n")
-    assert kills.struck()
-    clock.now += KEPT + 1
-    assert not kills.struck()
+    assert kills.count() == 2
+    events.write_text("oom_kill 3\n")
+    assert kills.count() == 3
+    events.unlink()
+    assert kills.count() == 0

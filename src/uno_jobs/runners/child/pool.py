@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import UnoJobsError
 from uno_jobs.runners.child.process import ChildProcess
+from uno_jobs.runners.limits.group import status_bytes
 from uno_jobs.supervisor.backoff import Backoff
 from uno_jobs.supervisor.slot import describe
 
@@ -209,6 +210,7 @@ class Pool:
             self._starting.discard(child)
             if message["say"] == "ready":
                 child.heard = None
+                child.memory = status_bytes(child.pid, b"VmRSS") or 0
                 self._idle.append(child)
                 self._offer()
             else:

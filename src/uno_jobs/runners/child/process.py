@@ -40,6 +40,8 @@ class ChildProcess:
         self.pid = popen.pid
         self.jobs = 0
         """How many jobs it has been given."""
+        self.memory = 0
+        """How many bytes were resident before its first job; 0 where that is not known."""
         self.worn = False
         """Whether it must not be given another."""
         self.dying = False

@@ -6,13 +6,15 @@ import asyncio
 import dataclasses
 import logging
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from uno_jobs.errors import ProcessDied
+from uno_jobs.errors import MemoryLimitExceeded, ProcessDied
 from uno_jobs.outcomes import ErrorRecord, Failed, HandedBack, Lost, Retried, Succeeded
-from uno_jobs.runners.child.oom import OomKills
 from uno_jobs.runners.child.pool import NoChild, Pool, how
 from uno_jobs.runners.child.protocol import pack_job, unpack_outcome
+from uno_jobs.runners.limits.group import status_bytes
+from uno_jobs.runners.limits.limits import Limits
+from uno_jobs.runners.limits.oom import OomKills
 from uno_jobs.runners.records import record_error
 from uno_jobs.runners.verdict import judge
 from uno_jobs.transactions.state import TransactionState
@@ -21,24 +23,38 @@ if TYPE_CHECKING:
     from uno_jobs.context import Job, JobControl
     from uno_jobs.outcomes import Outcome
     from uno_jobs.runners.child.process import ChildProcess
+    from uno_jobs.runners.limits.limiter import Guard, Limiter
     from uno_jobs.tasks.options import TaskOptions
 
 logger = logging.getLogger("uno_jobs.worker")
 
+LEFT_BEHIND: Final = 0.25
+"""The share of a job's ``max_memory`` by which earlier jobs may have left a child larger than it was at first."""
+
+
+class Stopped(asyncio.CancelledError):
+    """The run was cancelled, and the child is dead."""
+
+    def __init__(self, peak_memory: int | None) -> None:
+        super().__init__()
+        self.peak_memory = peak_memory
+
 
 class ChildRunner:
-    """Runs jobs in the children of a pool.
+    """Runs jobs in the children of a pool, each within its limits.
 
     Args:
         pool: The children.
         control: Told of the jobs' progress.
         max_lost: A job whose process dies so often fails.
+        limiter: Holds the jobs' limits.
     """
 
-    def __init__(self, pool: Pool, control: JobControl, max_lost: int) -> None:
+    def __init__(self, pool: Pool, control: JobControl, max_lost: int, limiter: Limiter) -> None:
         self._pool = pool
         self._control = control
         self._max_lost = max_lost
+        self._limiter = limiter
         self._oom = OomKills()
 
     def expect(self) -> None:
@@ -56,18 +72,36 @@ class ChildRunner:
             lost: How many of its attempts were lost before.
 
         Raises:
-            asyncio.CancelledError: It was cancelled, and the child is dead; a success in spite of that is returned.
+            Stopped: It was cancelled, and the child is dead; a success in spite of that is returned.
         """
+        limits = self._limiter.possible(Limits.of(options))
         try:
-            child = await self._pool.take()
+            child = await self._take(limits)
         except NoChild as error:
             return HandedBack(str(error))
         run = _Run(child, job, self._control)
-        kills = self._oom.count()
         try:
+            kills = self._oom.count()
+            run.guard = await self._limiter.guard(child.pid, limits, run.exceed, child.dead)
             run.start()
-            return await self._watch(run, options, lost, kills)
+            outcome = await self._watch(run, options, lost, kills)
+            return _with_peak(outcome, run.guard.peak)
         finally:
+            if run.guard is not None:
+                run.guard.stop()
+            self._pool.release(child)
+
+    async def _take(self, limits: Limits) -> ChildProcess:
+        """Take a child that earlier jobs have not left too large for this one."""
+        while True:
+            child = await self._pool.take()
+            if limits.max_memory is None or child.jobs == 1:
+                return child
+            memory = status_bytes(child.pid, b"VmRSS")
+            if memory is None or memory - child.memory <= limits.max_memory * LEFT_BEHIND:
+                return child
+            child.worn = True
+            self._pool.expect()
             self._pool.release(child)
 
     async def _watch(self, run: _Run, options: TaskOptions, lost: int, kills: int) -> Outcome:
@@ -92,8 +126,9 @@ class ChildRunner:
         if timer is not None:
             timer.cancel()
         outcome = run.over.result()
-        if late or stopped:
+        if late or stopped or run.exceeded is not None:
             # Whatever it says, it was told to stop: what it left is not to go on, and its slot is free when it is dead.
+            run.note_peak()
             child.kill()
             while not child.dead.done():
                 try:
@@ -103,14 +138,19 @@ class ChildRunner:
         if isinstance(outcome, Succeeded):
             return outcome
         if stopped:
-            raise asyncio.CancelledError
+            raise Stopped(run.peak)
         if late:
             return _timed_out(options, job, outcome)
+        if run.exceeded is not None or (outcome is None and run.killed_by_kernel()):
+            return _exceeded(options, job, run.peak)
         return outcome if outcome is not None else self._lost(child, lost, kills)
 
     def _stop(self, run: _Run, grace: float) -> None:
         run.job.cancel_requested = True
         run.child.send({"do": "cancel", "lease": run.job.lease})
+        if run.guard is not None:
+            run.guard.note_peak()
+            run.guard.release()  # it must not be stopped while it cleans up
         self._pool.terminate(run.child, grace)
 
     def _lost(self, child: ChildProcess, lost: int, kills: int) -> Lost:
@@ -129,8 +169,30 @@ class _Run:
         self.job = job
         self.over: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         """Set to how it ended; None: the child was interrupted, or died."""
+        self.guard: Guard | None = None
+        self.exceeded: int | None = None
+        """The memory for which it was killed, in bytes."""
         self._control = control
         self._flushes: set[asyncio.Task[None]] = set()
+
+    @property
+    def peak(self) -> int | None:
+        """The most memory that it was seen to use, in bytes."""
+        return self.guard.peak if self.guard is not None else None
+
+    def note_peak(self) -> None:
+        """See what it has used, while it still lives."""
+        if self.guard is not None:
+            self.guard.note_peak()
+
+    def exceed(self, memory: int) -> None:
+        """It uses more memory than it may: kill it."""
+        self.exceeded = memory
+        self.child.kill()
+
+    def killed_by_kernel(self) -> bool:
+        """Say whether the kernel killed it for its memory limit."""
+        return self.guard is not None and self.guard.killed_by_kernel()
 
     def start(self) -> None:
         """Hand the job over."""
@@ -175,6 +237,18 @@ def _timed_out(options: TaskOptions, job: Job, interrupted: Outcome | None) -> O
         # Where it was when it was told to stop.
         return dataclasses.replace(late, error=_with_trace(late.error, interrupted.error))
     return late
+
+
+def _exceeded(options: TaskOptions, job: Job, peak: int | None) -> Outcome:
+    error = MemoryLimitExceeded("it used too much memory", limit=options.max_memory or 0, peak=peak)
+    return judge(error, options, job.failures)
+
+
+def _with_peak(outcome: Outcome, seen: int | None) -> Outcome:
+    """Return an outcome with the larger of what the child says of its memory and what was seen from outside."""
+    if seen is None or (outcome.peak_memory is not None and outcome.peak_memory >= seen):
+        return outcome
+    return dataclasses.replace(outcome, peak_memory=seen)
 
 
 def _with_trace(late: ErrorRecord, interrupted: ErrorRecord) -> ErrorRecord:

@@ -23,6 +23,8 @@ from uno_jobs.errors import Terminated, UnoJobsError
 from uno_jobs.outcomes import Failed
 from uno_jobs.runners.child.protocol import MAX_READ, ChildConfig, Lines, encode, pack_outcome, unpack_job
 from uno_jobs.runners.invocation import Plans
+from uno_jobs.runners.limits.inside import Bounds
+from uno_jobs.runners.limits.limits import Limits
 from uno_jobs.runners.records import record_error
 from uno_jobs.transactions.source import Transactions
 
@@ -55,6 +57,7 @@ class Server:
         self._outside = Outside(self._loop)
         self._plans = Plans(threads=self._outside, max_result_size=config.max_result_size, own_timeout=False)
         self._transactions = Transactions(config.url, config.schema, pooled=config.pooled)
+        self._bounds = Bounds()
         self._job: Job | None = None
         self._task: asyncio.Task[None] | None = None
         self._told = False
@@ -130,13 +133,17 @@ class Server:
 
     async def _run(self, plan: Plan, job: Job) -> None:
         outcome: Outcome | None
+        self._bounds.apply(Limits.of(plan.options))
         try:
             outcome = await plan.perform(job)
         except asyncio.CancelledError:
             outcome = None
         except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt and the like are the job's error here
             outcome = Failed(record_error(error))
+        peak = self._bounds.lift()
         self._end_if_forked()
+        if outcome is not None:
+            outcome = dataclasses.replace(outcome, peak_memory=peak)
         self._end(job, outcome)
 
     def _end(self, job: Job, outcome: Outcome | None) -> None:

@@ -167,6 +167,7 @@ class ChildCgroup:
         self._home = home
         self._controllers = controllers
         self._files = files
+        self._sealed: int | None = None
 
     def hold(self, limits: Limits) -> None:
         """Write the limits of the next job.
@@ -187,6 +188,8 @@ class ChildCgroup:
 
     def oom_kills(self) -> int:
         """Return how many of its processes the kernel has killed for want of memory."""
+        if self._sealed is not None:
+            return self._sealed
         if "memory" not in self._controllers:
             return 0
         try:
@@ -194,12 +197,9 @@ class ChildCgroup:
         except OSError:
             return 0
 
-    def peak(self) -> int | None:
-        """Return the most memory that it ever held, in bytes, file pages included; None where the kernel cannot say."""
-        try:
-            return int(self._files.read(self.path / "memory.peak"))
-        except OSError:
-            return None
+    def seal(self) -> None:
+        """Keep what was counted, since the group is about to be removed."""
+        self._sealed = self.oom_kills()
 
     def remove(self) -> None:
         """Move out what still runs in it, and remove it.

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import psutil
 
 from uno_jobs.runners.limits.cgroup import CgroupTree, CgroupUnavailable, ChildCgroup
+from uno_jobs.runners.limits.limits import Limits, unsupported
 from uno_jobs.runners.limits.warden import Warden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from uno_jobs.runners.limits.limits import Limits
 
 logger = logging.getLogger("uno_jobs.runners")
 
@@ -35,17 +34,31 @@ class Limiter:
         self._ancestor = ancestor
         self._claim = claim
         self._tree: asyncio.Task[CgroupTree | None] | None = None
+        self._possible: dict[Limits, Limits] = {}
         self._groups: dict[int, ChildCgroup] = {}
+        self._removals: set[asyncio.Task[None]] = set()
 
-    async def guard(self, pid: int, limits: Limits, on_breach: Callable[[int], None]) -> Guard:
+    def possible(self, limits: Limits) -> Limits:
+        """Return those limits that this system can hold; the others were allowed to go without."""
+        if limits not in self._possible:
+            self._possible[limits] = Limits(
+                None if unsupported(Limits(max_memory=limits.max_memory)) else limits.max_memory,
+                None if unsupported(Limits(cpu_limit=limits.cpu_limit)) else limits.cpu_limit,
+            )
+        return self._possible[limits]
+
+    async def guard(
+        self, pid: int, limits: Limits, on_breach: Callable[[int], None], dead: asyncio.Future[None]
+    ) -> Guard:
         """Hold a child to the limits of its next job, from now on; the job must not have begun.
 
         Args:
             pid: The child, which leads a process group.
             limits: What its job may use.
             on_breach: Called when it uses more memory, with the bytes in use; it must kill the group.
+            dead: Done when the child is dead.
         """
-        group = await self._group(pid) if limits else self._groups.get(pid)
+        group = await self._group(pid, dead) if limits else self._groups.get(pid)
         if group is not None:
             try:
                 group.hold(limits)
@@ -54,23 +67,33 @@ class Limiter:
                     "a control group refused a limit; it is held by watching instead",
                     extra={"pid": pid, "error": str(error)},
                 )
-                await self.forget(pid)
+                self._forget(pid)
                 group = None
         guard = Guard(Warden(pid, limits, on_breach, throttle=group is None), group)
         guard.start()
         return guard
 
-    async def forget(self, pid: int) -> None:
-        """A child has ended: remove its control group."""
+    async def close(self) -> None:
+        """Wait until the control groups of children that are dead are removed."""
+        for pid in list(self._groups):
+            self._forget(pid)
+        await asyncio.gather(*self._removals)
+
+    def _forget(self, pid: int) -> None:
         group = self._groups.pop(pid, None)
-        if group is None:
-            return
+        if group is not None:
+            group.seal()
+            removal = asyncio.create_task(self._remove(group))
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
+
+    async def _remove(self, group: ChildCgroup) -> None:
         try:
             await asyncio.to_thread(group.remove)
         except OSError as error:
             logger.warning("a control group cannot be removed", extra={"cgroup": str(group.path), "error": str(error)})
 
-    async def _group(self, pid: int) -> ChildCgroup | None:
+    async def _group(self, pid: int, dead: asyncio.Future[None]) -> ChildCgroup | None:
         if pid in self._groups:
             return self._groups[pid]
         if self._tree is None:
@@ -88,6 +111,7 @@ class Limiter:
                 extra={"pid": pid, "error": str(error)},
             )
             return None
+        dead.add_done_callback(lambda _: self._forget(pid))
         return group
 
     async def _prepare(self) -> CgroupTree | None:

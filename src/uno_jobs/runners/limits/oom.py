@@ -1,83 +1,47 @@
-"""Whether the kernel's out-of-memory killer struck: counters of the control group that the workers are in."""
+"""Whether the kernel's out-of-memory killer was at work: its count of kills, as near to this process as it counts."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from uno_jobs.runners.limits.cgroup import counter, mounted, own_cgroup
 from uno_jobs.runners.limits.group import PROC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-KEPT: Final = 5.0
-"""Seconds in which a kill that was counted may explain a death."""
 
 
 class OomKills:
-    """Tells deaths by the out-of-memory killer from other deaths by SIGKILL.
+    """Counts the processes that the kernel killed for want of memory: those of this process's control group.
+
+    Where that does not count them, as the root of all groups does not, those of the whole system.
 
     Args:
         proc: Where the process file system is mounted.
-        clock: Tells the time in seconds.
     """
 
-    def __init__(self, *, proc: Path = PROC, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, proc: Path = PROC) -> None:
         self._source = _source(proc)
-        self._clock = clock
-        self._seen = self.count() or 0
-        self._unclaimed = 0
-        self._since = 0.0
 
-    def count(self) -> int | None:
-        """Return how many processes the kernel has killed there; None where it does not count them."""
-        if self._source is None:
-            return None
-        path, name = self._source
-        try:
-            return counter(path.read_text(), name)
-        except OSError:
-            return None
-
-    def look(self) -> None:
-        """Take note of kills up to now: what came before is no explanation of a death that comes later."""
-        self._seen = self.count() or self._seen
-        self._unclaimed = 0
-
-    def struck(self) -> bool:
-        """Say whether the kernel has killed a process since the last look that no earlier call was told of.
-
-        To be asked once for each child that died by SIGKILL.
-        """
-        now, count = self._clock(), self.count()
-        if now - self._since > KEPT:
-            self._unclaimed = 0
-        if count is not None and count > self._seen:
-            self._unclaimed += count - self._seen
-            self._seen = count
-            self._since = now
-        if not self._unclaimed:
-            return False
-        self._unclaimed -= 1
-        return True
+    def count(self) -> int:
+        """Return how many there have been; always 0 where the system does not tell."""
+        return 0 if self._source is None else _count(self._source) or 0
 
 
-def _source(proc: Path) -> tuple[Path, str] | None:
-    """Return the file that counts kills, and the counter's name: the nearest to this process that there is."""
+def _source(proc: Path) -> Path | None:
     own = own_cgroup(proc)
-    candidates = [(own / "memory.events", "oom_kill")] if own is not None else []
+    candidates = [own / "memory.events"] if own is not None else []
     if (older := _memory_v1(proc)) is not None:
-        candidates.append((older / "memory.oom_control", "oom_kill"))
-    candidates.append((proc / "vmstat", "oom_kill"))
-    for path, name in candidates:
-        try:
-            if counter(path.read_text(), name) is not None:
-                return path, name
-        except OSError:
-            continue
-    return None
+        candidates.append(older / "memory.oom_control")
+    candidates.append(proc / "vmstat")
+    return next((path for path in candidates if _count(path) is not None), None)
+
+
+def _count(path: Path) -> int | None:
+    try:
+        return counter(path.read_text(), "oom_kill")
+    except OSError:
+        return None
 
 
 def _memory_v1(proc: Path) -> Path | None:

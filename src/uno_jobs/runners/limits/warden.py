@@ -24,8 +24,9 @@ SHORTEST: Final = 0.005
 """Seconds between two measurements when a limit is near."""
 LONGEST: Final = 0.05
 """Seconds between two measurements when it is far."""
-UNLIMITED: Final = 1.0
-"""Seconds between two measurements of a job without limits, for its peak alone."""
+FIRST_NOTE: Final = 0.1
+LAST_NOTE: Final = 1.6
+"""Seconds between two looks at the peak of a job without limits: twice as long each time, up to here."""
 GROWTH: Final = 4e9
 """Bytes that a process may be expected to fill in a second."""
 CONFIRM: Final = 0.1
@@ -61,7 +62,7 @@ class Warden:
     def start(self) -> None:
         """Begin: what the group has used up to now does not count."""
         if not self.limits:
-            self._timer = self._loop.call_later(UNLIMITED, self._note)
+            self._timer = self._loop.call_later(FIRST_NOTE, self._note, FIRST_NOTE * 2)
             return
         self._group = measure(self.pid)
         if self._throttle and self.limits.cpu_limit is not None:
@@ -85,9 +86,9 @@ class Warden:
         """Take in the child's own peak: to be called while it still lives, as before it is killed."""
         self._saw(peak_memory(self.pid))
 
-    def _note(self) -> None:
+    def _note(self, wait: float) -> None:
         self.note_peak()
-        self._timer = self._loop.call_later(UNLIMITED, self._note)
+        self._timer = self._loop.call_later(wait, self._note, min(wait * 2, LAST_NOTE))
 
     def _look(self) -> None:
         group, limits = self._group, self.limits
