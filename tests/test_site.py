@@ -70,4 +70,4 @@ def test_the_reference_is_made_from_the_docstrings(site: Path) -> None:
     queue = (site / "reference" / "queue" / "index.html").read_text(encoding="utf-8")
     assert "Enqueue any number of jobs in one transaction" in queue
     errors = (site / "reference" / "errors" / "index.html").read_text(encoding="utf-8")
-    assert "A race for a unique key was lost" in errors
+    assert "A race for a unique key, or for a job, was lost" in errors

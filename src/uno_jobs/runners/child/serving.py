@@ -1,7 +1,7 @@
 """The child's side: takes one job after another from its worker and runs it in the main thread.
 
 The event loop is left while a synchronous function runs: it has the main thread to itself, where SIGTERM can interrupt
-it, and may use an event loop of its own. A second thread hears the worker meanwhile.
+it, and may use an event loop of its own. There is no other thread, which a task that forks would have to fear.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import itertools
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import Terminated, UnoJobsError
@@ -29,7 +29,6 @@ from uno_jobs.runners.records import record_error
 from uno_jobs.transactions.source import Transactions
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping
 
     from uno_jobs.context import Job
@@ -40,8 +39,6 @@ logger = logging.getLogger("uno_jobs.child")
 
 CUT_OFF: Final = 4
 """Exit status of a child that can no longer speak with its worker while it has a job."""
-LEAVING: Final = 2.0
-"""Seconds for the application's own clean-up at the end."""
 
 Answered = tuple[Any, BaseException | None]
 
@@ -60,8 +57,7 @@ class Server:
         self._bounds = Bounds()
         self._job: Job | None = None
         self._task: asyncio.Task[None] | None = None
-        self._told = False
-        self._interrupted = False
+        self._lines = Lines()
         self._left = False
         self._flushes: dict[int, asyncio.Future[None]] = {}
         self._numbers = itertools.count()
@@ -72,45 +68,43 @@ class Server:
         # A Ctrl-C in the terminal is the supervisor's to obey. Not SIG_IGN, which programs started here would inherit.
         signal.signal(signal.SIGINT, _ignore)
         os.register_at_fork(after_in_child=self._after_fork)
-        threading.Thread(target=self._listen, name="uno-jobs-worker", daemon=True).start()
+        self._loop.add_reader(self._socket.fileno(), self._listen)
         self._say({"say": "ready"})
         while not self._left:
             self._loop.run_forever()
             self._outside.call()
             self._end_if_forked()
 
-    # --- the worker's words, on a thread ---
+    # --- the worker's words ---
 
     def _listen(self) -> None:
-        lines = Lines()
-        while True:
-            try:
-                data = self._socket.recv(MAX_READ)
-            except OSError:
-                data = b""
-            if not data:
-                break
-            for message in lines.feed(data):
+        """Take in what the worker has said."""
+        try:
+            data = self._socket.recv(MAX_READ, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            for message in self._lines.feed(data):
                 self._heed(message)
-        if self._job is not None:
+        elif self._job is not None:
             os._exit(CUT_OFF)
-        self._loop.call_soon_threadsafe(self._leave)
-        time.sleep(LEAVING)
-        os._exit(CUT_OFF)
+        else:
+            self._leave()
 
     def _heed(self, message: dict[str, Any]) -> None:
         match message["do"]:
             case "run":
-                self._job = job = unpack_job(message["job"], self)
-                self._loop.call_soon_threadsafe(self._start, job)
+                self._job = unpack_job(message["job"], self)
+                self._start(self._job)
             case "cancel":
                 job = self._job
                 if job is not None and job.lease == message["lease"]:
                     job.cancel_requested = True
-                    self._told = True
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                    self._interrupt()
             case "flushed":
-                self._loop.call_soon_threadsafe(self._flushed, message["number"])
+                self._flushed(message["number"])
             case other:
                 raise AssertionError(f"the worker said {other!r}")
 
@@ -128,8 +122,6 @@ class Server:
             return
         # A context of its own: what a job sets there is not seen by the next.
         self._task = self._loop.create_task(self._run(plan, job), context=contextvars.copy_context())
-        if self._interrupted:
-            self._task.cancel()
 
     async def _run(self, plan: Plan, job: Job) -> None:
         outcome: Outcome | None
@@ -153,15 +145,15 @@ class Server:
         self._say({"say": "ended", "lease": job.lease, "worn": not _standard_streams(), **said})
 
     def _on_sigterm(self, *_: object) -> None:
-        # A service manager may send SIGTERM to every process; only the worker's word makes it ours.
-        if self._told and not self._interrupted:
-            self._interrupted = True
-            if self._outside.interruptible:
-                self._outside.interruptible = False
-                raise Terminated("it was told to stop")
-            self._loop.call_soon_threadsafe(self._cancel)
+        # A service manager may send SIGTERM to every process; only the worker's word, which has come before, makes it
+        # ours. The event loop hears that itself; while a function runs outside it, nobody else does.
+        if self._outside.interruptible:
+            self._listen()
 
-    def _cancel(self) -> None:
+    def _interrupt(self) -> None:
+        if self._outside.interruptible:
+            self._outside.interruptible = False
+            raise Terminated("it was told to stop")
         if self._task is not None:
             self._task.cancel()
 
