@@ -1,4 +1,7 @@
-"""Jobs of every kind for the torture. Each start is noted in a file, which no fault of the database's can touch."""
+"""Jobs of every kind for the torture, under names of their own, since a test run has one registry.
+
+Each start is noted in a file, which no fault of the database's can touch.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +29,19 @@ def note() -> None:
         file.write(line)
 
 
-@task(**QUICK)
+@task(name="torture_noop", **QUICK)
 async def noop(number: int) -> int:
     note()
     return number
 
 
-@task(**QUICK)
+@task(name="torture_sleeper", **QUICK)
 async def sleeper(seconds: float) -> None:
     note()
     await asyncio.sleep(seconds)
 
 
-@task(**QUICK)
+@task(name="torture_flaky", **QUICK)
 async def flaky(failures: int) -> int:
     """Fail so often, then succeed."""
     note()
@@ -48,13 +51,13 @@ async def flaky(failures: int) -> int:
     return job.failures
 
 
-@task(**QUICK)
+@task(name="torture_hopeless", **QUICK)
 async def hopeless() -> None:
     note()
     raise RuntimeError("it never works")
 
 
-@task(**QUICK)
+@task(name="torture_dozy", **QUICK)
 async def dozy() -> None:
     """Put it off once."""
     note()
@@ -62,26 +65,33 @@ async def dozy() -> None:
         raise Snooze(0.05)
 
 
-@task(**QUICK)
+@task(name="torture_gives_up", **QUICK)
 async def gives_up() -> None:
     note()
     raise Cancel("not needed")
 
 
-@task(runs_in="thread", **QUICK)
+@task(name="torture_threaded", runs_in="thread", **QUICK)
 def threaded(number: int) -> int:
     note()
     time.sleep(0.005)
     return number
 
 
-@task(**QUICK)
+@task(name="torture_in_child", **QUICK)
 def in_child(number: int) -> int:
     note()
     return number
 
 
-@task(timeout=0.2, timeout_action="terminate", terminate_grace=0.2, max_retries=1, retry_delay=0.05)
+@task(
+    name="torture_stubborn",
+    timeout=0.2,
+    timeout_action="terminate",
+    terminate_grace=0.2,
+    max_retries=1,
+    retry_delay=0.05,
+)
 async def stubborn() -> None:
     """Swallow every cancellation, and go on for ever."""
     note()
@@ -90,26 +100,26 @@ async def stubborn() -> None:
             await asyncio.sleep(60)
 
 
-@task(**QUICK)
+@task(name="torture_kills_its_child", **QUICK)
 def kills_its_child() -> None:
     note()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@task(**QUICK)
+@task(name="torture_poison", **QUICK)
 async def poison() -> None:
     """Kill the process it runs in: the worker, until it is run in a child for that."""
     note()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@task(unique=True, **QUICK)
+@task(name="torture_only_one", unique=True, **QUICK)
 async def only_one(key: int) -> None:
     note()
     await asyncio.sleep(0.05)
 
 
-@task(max_retries=1000, retry_delay=0.05)
+@task(name="torture_count", max_retries=1000, retry_delay=0.05)
 async def count(amount: int) -> None:
     """Exactly once, whatever happens."""
     note()
