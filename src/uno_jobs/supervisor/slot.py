@@ -95,7 +95,8 @@ class Slot:
     def declared_dead(self, worker: UUID) -> None:
         """Somebody took this worker for dead, and its jobs away: it must not go on."""
         process = self._process
-        if process is not None and worker in process.ids:
+        # One that has gone on under another id knows it already.
+        if process is not None and process.ids[-1:] == [worker]:
             logger.error("a worker was declared dead by another; starting anew", extra=self._about(process))
             process.kill("declared dead by another worker")
 
