@@ -27,6 +27,8 @@ MARGIN: Final = 5.0
 """Seconds beyond its grace after which a worker that does not heed SIGTERM is killed."""
 STORING: Final = 15.0
 """Seconds more for one that heeds it, and may be waiting for the database."""
+APART: Final = 1.2
+"""Seconds between two signals to a worker: it takes those within one second for one."""
 HURRIED: Final = 10.0
 """Seconds for a worker that was told twice."""
 
@@ -70,6 +72,7 @@ class Slot:
         self._backoff = Backoff()
         self._process: WorkerProcess | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._signalled = float("-inf")
         self._stops = 0
         self._reloading = False
         self._nudge = asyncio.Event()
@@ -168,10 +171,15 @@ class Slot:
         process = self._process
         if process is None:
             return
-        process.child.send(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+        early = APART - (loop.time() - self._signalled) if seconds is not None else 0.0
+        self._signalled = loop.time()
+        if early > 0:
+            loop.call_later(early, process.child.send, signal.SIGTERM)
+        else:
+            process.child.send(signal.SIGTERM)
         if self._deadline is not None:
             self._deadline.cancel()
-        loop = asyncio.get_running_loop()
         grace = self._config.grace
         if seconds is None:
             self._deadline = loop.call_later(grace + MARGIN, self._enforce, process, grace + STORING)
