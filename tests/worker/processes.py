@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pytest
 
 from tests.worker import app
 from tests.worker.conftest import LIMIT, running
@@ -30,6 +31,11 @@ ROOT = Path(__file__).parents[2]
 WORKER_PID = "SELECT pid FROM uno_jobs.workers WHERE state = 'running'"
 SUPERVISED = "SELECT id FROM uno_jobs.workers WHERE lock_key IS NOT NULL AND state = 'running'"
 """Workers that are processes of their own."""
+IN_FULL = (
+    pytest.mark.chaos,
+    pytest.mark.skipif("UNO_JOBS_TORTURE_SECONDS" not in os.environ, reason="only with the torture in full"),
+)
+"""Marks of what takes long, and of which a short form runs always."""
 IN_OWN_PID_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 """Before a command: it runs as process number 1, as in a container."""
 

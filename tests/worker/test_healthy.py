@@ -11,6 +11,7 @@ import pytest
 from tests.proxy import Proxy
 from tests.worker import app
 from tests.worker.processes import (
+    IN_FULL,
     kill,
     observer,
     outcomes,
@@ -144,7 +145,7 @@ async def test_a_database_that_stood_still_costs_nobody_a_job(database: Database
             await ends_well(database, ids)
 
 
-@pytest.mark.parametrize("beats", [5, pytest.param(60, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("beats", [5, pytest.param(60, marks=IN_FULL)])
 async def test_a_task_that_holds_the_interpreter_does_not_look_dead(
     database: Database, tmp_path: Path, beats: int
 ) -> None:

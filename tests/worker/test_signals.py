@@ -14,6 +14,7 @@ import pytest
 from tests.worker import app
 from tests.worker.conftest import LIMIT
 from tests.worker.processes import (
+    IN_FULL,
     IN_OWN_PID_NAMESPACE,
     SUPERVISED,
     WORKER_PID,
@@ -48,7 +49,7 @@ async def test_workers_are_said_to_live_while_they_are_given_time_to_stop(databa
 
 @pytest.mark.parametrize(
     ("grace", "killed_after"),
-    [(3.0, 8.0), pytest.param(25.0, 30.0, marks=pytest.mark.chaos)],
+    [(3.0, 8.0), pytest.param(25.0, 30.0, marks=IN_FULL)],
     ids=["short", "kubernetes"],
 )
 async def test_all_is_handed_back_before_a_container_would_be_killed(
