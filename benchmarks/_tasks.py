@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from uno_jobs.tasks import task
 
 
 @task
 async def noop(i: int) -> None:
     """Do nothing."""
+
+
+@task
+async def endless() -> None:
+    """Run until somebody ends it."""
+    await asyncio.Event().wait()

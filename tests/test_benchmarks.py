@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[1]
         ("drain.py", ["--jobs", "300", "--rounds", "1", "--batch", "100"], "ratio to no history"),
         ("bulk.py", ["--jobs", "1500", "--rounds", "1"], "ratio of enqueue_many, a transaction of its own"),
         ("idle.py", ["--seconds", "0.2"], "supervisor, resident MB"),
+        ("rescue.py", ["--rounds", "1", "--case", "worker"], "kill -9 of a worker process, s, median"),
     ],
-    ids=["drain", "bulk", "idle"],
+    ids=["drain", "bulk", "idle", "rescue"],
 )
 def test_benchmark(database_url: str, script: str, options: list[str], expected: str) -> None:
     done = subprocess.run(

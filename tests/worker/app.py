@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 from sqlalchemy import text
@@ -61,3 +63,20 @@ def increment_sync() -> None:
     """Count to one more, exactly once."""
     with get_current_job().transaction() as tx:
         tx.session.execute(text("UPDATE counter SET n = n + 1"))
+
+
+@task(max_retries=0)
+async def heeds_cancellation() -> None:
+    await asyncio.Event().wait()
+
+
+@task(max_retries=0)
+async def swallows_cancellation() -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+@task(max_retries=0, runs_in="thread")
+def stays_in_its_thread() -> None:
+    time.sleep(3600)

@@ -14,7 +14,7 @@ import pytest
 from tests.runners.child.conftest import is_alive, until
 from tests.worker import children_app as app
 from tests.worker.conftest import LIMIT, Database, running, until_empty
-from tests.worker.test_processes import WORKER_PID, supervisor
+from tests.worker.processes import WORKER_PID, supervisor
 from uno_jobs.tasks import Task, TaskRegistry, task
 
 if TYPE_CHECKING:

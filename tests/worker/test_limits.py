@@ -11,7 +11,7 @@ import pytest
 
 from tests.worker import limits_app as app
 from tests.worker.conftest import Database, running, until_empty
-from tests.worker.test_processes import WORKER_PID, supervisor
+from tests.worker.processes import WORKER_PID, supervisor
 from uno_jobs.runners.limits import limits
 from uno_jobs.tasks import Task, TaskRegistry
 

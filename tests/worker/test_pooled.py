@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from tests.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.worker import app
 from tests.worker.conftest import LIMIT, Database, running, until_empty
-from tests.worker.test_processes import WORKER_PID, supervisor
+from tests.worker.processes import WORKER_PID, supervisor
 from uno_jobs import Queue, SyncQueue, get_current_job
 from uno_jobs.errors import ConfigurationError, JobNotFound, Retry, TaskNotFound
 from uno_jobs.storage import migrations

@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import sys
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
 from tests.worker import app
 from tests.worker.conftest import LIMIT, Database
-from uno_jobs.worker.config import ENVIRONMENT, SupervisorConfig, WorkerConfig
+from tests.worker.processes import WORKER_PID, supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
 
     import pytest
-
-ROOT = Path(__file__).parents[2]
-WORKER_PID = "SELECT pid FROM uno_jobs.workers WHERE state = 'running'"
-
-
-@contextlib.asynccontextmanager
-async def supervisor(url: str, processes: int = 1, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A supervisor with its workers, in a process group of its own, killed at the end if need be."""
-    usual = {"app": ("tests.worker.app",), "poll_interval": 0.2, "grace": 5.0}
-    worker = WorkerConfig(url=url, **{**usual, **options})
-    config = SupervisorConfig(worker=worker, processes=processes)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "uno_jobs.supervisor",
-        env={**os.environ, ENVIRONMENT: config.to_json()},
-        cwd=ROOT,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def test_two_processes_share_the_work_and_run_each_job_once(database: Database) -> None:
@@ -98,20 +67,6 @@ async def test_when_a_supervisor_dies_its_workers_stop_and_others_take_over(data
             there.touch()
             job = await database.wait_for(id_, "succeeded")
     assert int(job["result"]) != pid
-
-
-async def test_a_task_that_holds_the_interpreter_does_not_look_dead(database: Database, tmp_path: Path) -> None:
-    there = tmp_path / "go"
-    async with supervisor(database.url):
-        (id_,) = await database.put(app.holds_the_interpreter, str(there))
-        await database.wait_for(id_, "running")
-        beat = await database.connection.fetchval("SELECT max(beat) FROM uno_jobs.workers")
-        async with supervisor(database.url):  # who would rescue it
-            await database.wait_until("SELECT max(beat) >= $1 FROM uno_jobs.workers", beat + 5)
-            there.touch()
-            await database.wait_for(id_, "succeeded")
-    assert [one["outcome"] for one in await database.attempts(id_)] == ["succeeded"]
-    assert await database.connection.fetchval("SELECT count(*) FROM uno_jobs.workers WHERE state = 'dead'") == 0
 
 
 async def test_sigterm_lets_running_jobs_end(database: Database, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import pytest
 from tests.postgres import Postgres
 from tests.worker import app
 from tests.worker.conftest import LIMIT, Database, running, until_empty
+from tests.worker.processes import supervisor
 from tests.worker.servers import RUNNING, looking, migrated, put_marking, runs
-from tests.worker.test_processes import supervisor
 from uno_jobs import Queue
 from uno_jobs.embedded.account import server_account
 from uno_jobs.errors import DatabaseFull, DatabaseReadOnly

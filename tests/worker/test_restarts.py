@@ -13,8 +13,8 @@ import pytest
 from tests.postgres import Postgres, several
 from tests.worker import app
 from tests.worker.conftest import LIMIT, running
+from tests.worker.processes import supervisor
 from tests.worker.servers import RUNNING, looking, migrated, put_marking, runs
-from tests.worker.test_processes import supervisor
 from uno_jobs import Queue
 from uno_jobs.errors import DatabaseError
 from uno_jobs.storage.gateway import Gateway

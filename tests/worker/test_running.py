@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
 from tests.worker.conftest import Database, running, until_empty
 from uno_jobs.context import get_current_job
 from uno_jobs.errors import Cancel, Fail, Retry, Snooze
+from uno_jobs.storage.gateway import Gateway
 from uno_jobs.tasks import task
 
 
@@ -295,3 +297,29 @@ async def test_what_dead_processes_left_in_side_tables_is_swept(database: Databa
         await database.wait_until("SELECT count(*) = 1 FROM uno_jobs.result_waiters")
         await database.wait_until("SELECT count(*) = 0 FROM uno_jobs.hungry WHERE queue = 'old'")
     await database.connection.execute("DELETE FROM uno_jobs.result_waiters")
+
+
+async def test_between_batches_of_due_jobs_the_other_workers_are_watched(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task
+    async def noop() -> None: ...
+
+    calls: list[str] = []
+
+    def noted(name: str) -> Any:
+        method = getattr(Gateway, name)
+
+        async def call(gateway: Gateway, *args: Any) -> Any:
+            calls.append(name)
+            return await method(gateway, *args)
+
+        return call
+
+    monkeypatch.setattr("uno_jobs.worker.chores.BATCH", 2)
+    for name in ("observe", "promote"):
+        monkeypatch.setattr(Gateway, name, noted(name))
+    await database.put(noop, times=10, delay=0.001)
+    async with running(database.url):
+        await database.wait_until("SELECT count(*) = 10 FROM uno_jobs.outcomes")
+    assert calls[:10] == ["observe", "promote"] * 5

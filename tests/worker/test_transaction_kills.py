@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.worker import app
-from tests.worker.test_processes import supervisor
+from tests.worker.processes import supervisor
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Database

@@ -27,6 +27,8 @@ MARGIN: Final = 5.0
 """Seconds beyond its grace after which a worker that does not heed SIGTERM is killed."""
 STORING: Final = 15.0
 """Seconds more for one that heeds it, and may be waiting for the database."""
+APART: Final = 1.2
+"""Seconds between two signals to a worker: it takes those within one second for one."""
 HURRIED: Final = 10.0
 """Seconds for a worker that was told twice."""
 
@@ -70,6 +72,7 @@ class Slot:
         self._backoff = Backoff()
         self._process: WorkerProcess | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._signalled = float("-inf")
         self._stops = 0
         self._reloading = False
         self._nudge = asyncio.Event()
@@ -95,7 +98,8 @@ class Slot:
     def declared_dead(self, worker: UUID) -> None:
         """Somebody took this worker for dead, and its jobs away: it must not go on."""
         process = self._process
-        if process is not None and worker in process.ids:
+        # One that has gone on under another id knows it already.
+        if process is not None and process.ids[-1:] == [worker]:
             logger.error("a worker was declared dead by another; starting anew", extra=self._about(process))
             process.kill("declared dead by another worker")
 
@@ -167,10 +171,15 @@ class Slot:
         process = self._process
         if process is None:
             return
-        process.child.send(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+        early = APART - (loop.time() - self._signalled) if seconds is not None else 0.0
+        self._signalled = loop.time()
+        if early > 0:
+            loop.call_later(early, process.child.send, signal.SIGTERM)
+        else:
+            process.child.send(signal.SIGTERM)
         if self._deadline is not None:
             self._deadline.cancel()
-        loop = asyncio.get_running_loop()
         grace = self._config.grace
         if seconds is None:
             self._deadline = loop.call_later(grace + MARGIN, self._enforce, process, grace + STORING)

@@ -23,7 +23,7 @@ from uno_jobs.errors import (
 from uno_jobs.worker.config import ENVIRONMENT, WorkerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 logger = logging.getLogger("uno_jobs.worker")
 
@@ -31,6 +31,8 @@ NOT_WORTH_A_RESTART: Final = 3
 """Exit status for what a new start would not mend."""
 SAME_SIGNAL: Final = 1.0
 """Seconds within which signals count as one."""
+LAST_WORDS: Final = 0.5
+"""Seconds for what an application leaves running on the event loop."""
 ORPHANED: Final = 4
 """Exit status of a worker whose supervisor is gone."""
 
@@ -121,13 +123,26 @@ def main() -> int:
     return 0
 
 
-def _run_loop(main_: Any) -> None:
+def _run_loop(main_: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, and no longer: ``asyncio.run`` would wait for tasks that swallow cancellation, and for threads.
+
+    Their jobs have been handed back by then, so that each further moment is one in which a job may run twice.
+    """
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main_)
+        loop = asyncio.new_event_loop()
     else:
-        uvloop.run(main_)
+        loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(main_)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=LAST_WORDS))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uno_jobs.worker")
 
 ROUND: Final = 1.0
+ALONE: Final = 0.9
+"""Seconds after which a worker whose beat has not moved beats for itself: less than a round."""
 BATCH: Final = 1_000
 LEASE: Final = 5.0
 FULL_EVERY: Final = 60.0
@@ -33,12 +35,22 @@ _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Chores:
     """One round a second, more often while there is much to do or a job is due sooner."""
 
-    def __init__(self, line: Line, identity: Identity, max_lost: int, promoted: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        line: Line,
+        identity: Identity,
+        max_lost: int,
+        promoted: Callable[[], None],
+        in_doubt: Callable[[], None],
+    ) -> None:
         self._line = line
         self._identity = identity
         self._max_lost = max_lost
         self._promoted = promoted
+        self._in_doubt = in_doubt
         self._watcher = Watcher()
+        self._own_beat: int | None = None
+        self._own_due = 0.0
         self._floor = _START
         self._full_due = 0.0
         self._sweep_due = 0.0
@@ -72,10 +84,10 @@ class Chores:
         if not await gateway.take_chore("maintenance", self._identity.id, LEASE):
             return ROUND
         wait = await self._promote(gateway)
-        while await gateway.expire(BATCH) == BATCH:
-            pass
-        while await gateway.apply_cancellations(BATCH) == BATCH:
-            pass
+        if await gateway.expire(BATCH) == BATCH:
+            wait = 0.0
+        if await gateway.apply_cancellations(BATCH) == BATCH:
+            wait = 0.0
         await gateway.release_pending(BATCH)
         if time.monotonic() >= self._strays_due:
             await self._gather_strays(gateway)
@@ -88,13 +100,31 @@ class Chores:
     async def _watch(self, gateway: Gateway) -> None:
         asked = time.monotonic()
         rows = await gateway.observe(self._watcher.suspects())
-        own = next((row[1] for row in rows if row[0] == self._identity.id), None)
-        others = [row for row in rows if row[0] != self._identity.id]
+        me = self._identity.id
+        own = next((row[1] for row in rows if row[0] == me), None)
+        await self._beat_if_nobody_does(gateway, me, own)
+        others = [row for row in rows if row[0] != me]
         for worker, cause in self._watcher.observe(self._line.connects, own, others, asked).items():
             # First its jobs: once it is called dead nobody watches it, and what was missed is left to the strays.
             await self._rescue(gateway, worker, cause)
             if await gateway.worker_state(worker, "dead", cause):
                 logger.warning("a worker is dead", extra={"dead_worker": str(worker), "cause": cause})
+
+    async def _beat_if_nobody_does(self, gateway: Gateway, me: UUID, beat: int | None) -> None:
+        """A supervisor that stands still, or gets no connection, must not cost a healthy worker its jobs."""
+        now = time.monotonic()
+        if beat is not None and beat != self._own_beat:
+            self._own_beat = beat
+        elif now >= self._own_due:
+            if me in await gateway.beat([me]):
+                # Taken for dead all the same: our jobs are in other hands, and we go on as somebody else.
+                await self._identity.renew(gateway, me)
+                self._in_doubt()
+            elif beat is not None:
+                self._own_beat = beat + 1
+        else:
+            return
+        self._own_due = now + ALONE
 
     async def _gather_strays(self, gateway: Gateway) -> None:
         for worker, state, cause in await gateway.strays():
@@ -115,17 +145,15 @@ class Chores:
     async def _promote(self, gateway: Gateway) -> float:
         # The floor spares the walk over what was promoted and is not yet vacuumed; a full scan finds what is behind it.
         full = time.monotonic() >= self._full_due
-        while True:
-            done = await gateway.promote(BATCH, _START if full else self._floor)
-            if full:
-                self._full_due = time.monotonic() + min(FULL_EVERY, 20 * done.scan_us / 1e6)
-                full = False
-            if done.reached is not None:
-                self._floor = done.reached
-            if done.promoted:
-                self._promoted()
-            if done.promoted < BATCH:
-                break
+        done = await gateway.promote(BATCH, _START if full else self._floor)
+        if full:
+            self._full_due = time.monotonic() + min(FULL_EVERY, 20 * done.scan_us / 1e6)
+        if done.reached is not None:
+            self._floor = done.reached
+        if done.promoted:
+            self._promoted()
+        if done.promoted == BATCH:
+            return 0.0  # a round for each batch: however much is due, the others are watched meanwhile
         if done.next_due is None:
             return ROUND
         due_in = (done.next_due - await gateway.connection.fetchval("SELECT clock_timestamp()")).total_seconds()

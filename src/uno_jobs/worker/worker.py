@@ -110,7 +110,7 @@ class Worker:
         self.reconciler = Reconciler(
             side, self.identity, self.holdings, self.claimer.gate, self.executor.stop_job, pooled=config.pooled
         )
-        self.chores = Chores(side, self.identity, config.max_lost, self.claimer.wake)
+        self.chores = Chores(side, self.identity, config.max_lost, self.claimer.wake, self._reconcile)
         self._parts: list[Part] = [self.reconciler, self.chores, self.completer, self.progress]
         self.listener: Listener | None = None
         if not config.pooled:
