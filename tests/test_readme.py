@@ -79,6 +79,7 @@ async def test_transactions(reader: Reader, database_url: str) -> None:
         assert arguments[9:] == [10, 1, *range(1, 11), 1, 1]
     finally:
         await connection.close()
+        await reader.namespace["queue"].close()
         for engine in ("engine", "psycopg_engine"):
             await reader.namespace[engine].dispose()
         reader.namespace["sync_engine"].dispose()

@@ -58,7 +58,7 @@ async def increment() -> None:
         await tx.session.execute(text("UPDATE counter SET n = n + 1"))
 
 
-@task(runs_in="thread", max_retries=100, retry_delay=0)
+@task(max_retries=100, retry_delay=0)
 def increment_sync() -> None:
     """Count to one more, exactly once."""
     with get_current_job().transaction() as tx:

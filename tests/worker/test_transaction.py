@@ -35,7 +35,7 @@ from uno_jobs.transactions.source import MAX_CONNECTIONS
 from uno_jobs.transactions.state import committed_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 INSERT = "INSERT INTO effects VALUES ('done')"
 
@@ -55,10 +55,11 @@ async def other(database_url: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def queue(database_url: str) -> Iterator[None]:
-    configure(Queue(database_url))
-    yield
-    configure(None)
+async def queue(database_url: str) -> AsyncIterator[None]:
+    async with Queue(database_url) as queue:
+        configure(queue)
+        yield
+        configure(None)
 
 
 async def count(database: Database) -> int:

@@ -6,11 +6,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from uno_jobs.errors import ResultNotStorable
+from uno_jobs.outcomes import Cancelled, Failed, HandedBack, Lost, Retried
 from uno_jobs.runners.records import error_line
 from uno_jobs.storable import from_json
 
 if TYPE_CHECKING:
     from uno_jobs.context import Job
+    from uno_jobs.outcomes import Outcome
     from uno_jobs.runners.invocation import Plan
 
 logger = logging.getLogger("uno_jobs.runners")
@@ -31,6 +33,17 @@ def result_that_stands(plan: Plan, job: Job, committed: str, returned: Any) -> A
             extra={"job_id": str(job.id), "task": job.task, "attempt": job.attempt},
         )
     return plan.task.load_result(committed)
+
+
+def late_end(outcome: Outcome | None) -> str | None:
+    """Return what ended a run after its commit, if it did not end by itself."""
+    match outcome:
+        case HandedBack(reason=reason) | Cancelled(reason=reason):
+            return f"asyncio.CancelledError: {reason}"
+        case Failed(error=error) | Retried(error=error) | Lost(error=error):
+            return f"{error.type}: {error.message}"
+        case _:
+            return None
 
 
 def note_late_error(job: Job, error: BaseException) -> None:

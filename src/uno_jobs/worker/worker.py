@@ -7,7 +7,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from uno_jobs.outcomes import Cancelled, HandedBack, Succeeded
+from uno_jobs.outcomes import Succeeded
+from uno_jobs.runners.after_commit import late_end
 from uno_jobs.runners.child.runner import ChildRunner
 from uno_jobs.runners.hooks import run_hooks, wants_hooks
 from uno_jobs.runners.invocation import Plans
@@ -284,9 +285,7 @@ class Worker:
 
     def _ended_by_itself(self, holding: Holding, result: str, late: str | None) -> None:
         """A job's own transaction has recorded its success: there is nothing to send but what came after it."""
-        stopped = holding.outcome
-        if late is None and isinstance(stopped, HandedBack | Cancelled):
-            late = f"asyncio.CancelledError: {stopped.reason}"
+        late = late or late_end(holding.outcome)
         holding.outcome = Succeeded(result)
         self.holdings.sent(holding)
         self._durable(holding)

@@ -39,10 +39,11 @@ class ChildConfig:
     """Where to import from: the worker's ``sys.path``."""
     url: str
     schema: str
-    pooled: bool
     max_result_size: int
     log_format: str
     log_level: str
+    pooled: bool = False
+    """The URL is a transaction pooler's."""
     fd: int = -1
     """The child's end of the socket."""
 

@@ -74,6 +74,7 @@ class Server:
             self._loop.run_forever()
             self._outside.call()
             self._end_if_forked()
+        self._loop.run_until_complete(self._transactions.close())
 
     # --- the worker's words ---
 
