@@ -55,6 +55,7 @@ class Lab:
             path=tuple(sys.path),
             url="postgresql://nobody@127.0.0.1:1/nothing",
             schema="uno_jobs",
+            pooled=False,
             max_result_size=1_000_000,
             log_format="json",
             log_level="info",
