@@ -67,7 +67,8 @@ class Proxy:
             task.add_done_callback(self._tasks.discard)
 
     async def _requests(self, reader, writer, name: list[str], asked: asyncio.Event) -> None:
-        with contextlib.suppress(OSError):
+        # However this side ends, by a reset too, the other must hear of it: a session would keep its locks.
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if not name and b"application_name\0" in data:
                     name.append(data.split(b"application_name\0", 1)[1].split(b"\0", 1)[0].decode())
@@ -79,10 +80,9 @@ class Proxy:
                 await self.speaking.wait()
                 writer.write(data)
                 await writer.drain()
-            writer.close()
 
     async def _replies(self, reader, writer, name: list[str], asked: asyncio.Event) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if asked.is_set() and self._containing in data and not self._lose[name[0]].is_set():
                     self._lose[name[0]].set()
@@ -91,4 +91,3 @@ class Proxy:
                 await self.speaking.wait()
                 writer.write(data)
                 await writer.drain()
-            writer.close()
