@@ -94,7 +94,7 @@ async def test_as_process_1_it_obeys_and_watches_as_elsewhere(database: Database
         (id_,) = await database.put(app.until_there, str(there))
         await database.wait_for(id_, "running")
         first = await database.connection.fetchval(SUPERVISED)
-        _, number_1, worker = everyone(outside)
+        _, number_1, worker, *_ = everyone(outside)
         assert await database.connection.fetchval(WORKER_PID) != worker  # it counts from 1 in there
         kill([worker])
         await database.wait_until(f"SELECT EXISTS ({SUPERVISED} AND id <> $1)", first)
