@@ -71,7 +71,7 @@ async def heeds_cancellation() -> None:
 
 
 @task(max_retries=0)
-async def swallows_cancellation() -> None:
+async def swallows_every_cancellation() -> None:
     while True:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(3600)

@@ -56,7 +56,7 @@ async def test_all_is_handed_back_before_a_container_would_be_killed(
     database: Database, grace: float, killed_after: float
 ) -> None:
     # Docker and Kubernetes send SIGTERM, and after so many seconds SIGKILL.
-    tasks = (app.heeds_cancellation, app.swallows_cancellation, app.stays_in_its_thread)
+    tasks = (app.heeds_cancellation, app.swallows_every_cancellation, app.stays_in_its_thread)
     ids = [id_ for task in tasks for id_ in await database.put(task, times=2)]
     async with supervisor(database.url, processes=2, concurrency=3, grace=grace) as process:
         await database.wait_until("SELECT count(*) = 6 FROM uno_jobs.live_jobs WHERE state = 'running'")
