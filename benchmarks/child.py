@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 import uuid
@@ -23,6 +24,7 @@ from uno_jobs.runners.child.pool import Pool
 from uno_jobs.runners.child.protocol import ChildConfig
 from uno_jobs.runners.child.runner import ChildRunner
 from uno_jobs.runners.invocation import Plan, perform
+from uno_jobs.runners.limits.limiter import Limiter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,12 +53,14 @@ async def main(runs: int, children: int) -> dict[str, float]:
         path=(str(FOLDER), *sys.path),
         url="",
         schema="uno_jobs",
+        pooled=False,
         max_result_size=1_000_000,
         log_format="json",
         log_level="warning",
     )
     pool = Pool(config, size=children, max_jobs=10**9, warm=True, freed=lambda: None, announce=lambda _: None)
-    runner = ChildRunner(pool, None, 3)  # pyright: ignore[reportArgumentType] - no job here reports progress
+    limiter = Limiter(os.getpid())
+    runner = ChildRunner(pool, None, 3, limiter)  # pyright: ignore[reportArgumentType] - no job here reports anything
     plan = Plan(noop_on_loop)
 
     async def in_child() -> Any:
@@ -85,6 +89,7 @@ async def main(runs: int, children: int) -> dict[str, float]:
         rate = children * runs / (time.perf_counter() - start)
     finally:
         await pool.close(10.0)
+        await limiter.close()
     return {
         "on the event loop, µs": median(loop),
         "in a child, µs": median(child),

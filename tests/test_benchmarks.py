@@ -35,3 +35,19 @@ def test_benchmark(database_url: str, script: str, options: list[str], expected:
     results = json.loads(done.stdout)
     assert results[expected] > 0
     assert results["measured on"]["postgresql"]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"), [("child.py", "extra, µs"), ("invocation.py", "job and run")], ids=["child", "invocation"]
+)
+def test_a_benchmark_without_a_database(script: str, expected: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / script), "--json", "--runs", "20"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[expected] > 0

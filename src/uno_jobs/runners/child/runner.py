@@ -81,7 +81,7 @@ class ChildRunner:
             return HandedBack(str(error))
         run = _Run(child, job, self._control)
         try:
-            kills = self._oom.count()
+            kills = self._oom.recent()
             run.guard = await self._limiter.guard(child.pid, limits, run.exceed, child.dead)
             run.start()
             outcome = await self._watch(run, options, lost, kills)

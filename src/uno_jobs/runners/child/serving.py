@@ -135,9 +135,10 @@ class Server:
             outcome = Failed(record_error(error))
         peak = self._bounds.lift()
         self._end_if_forked()
-        if outcome is not None:
+        if outcome is not None and peak is not None:
             outcome = dataclasses.replace(outcome, peak_memory=peak)
         self._end(job, outcome)
+        self._bounds.prepare()
 
     def _end(self, job: Job, outcome: Outcome | None) -> None:
         said = {"outcome": None, "values": None} if outcome is None else pack_outcome(outcome)

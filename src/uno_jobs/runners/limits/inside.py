@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from typing import TYPE_CHECKING, Final
 
 from uno_jobs.errors import MemoryLimitExceeded
-from uno_jobs.runners.limits.group import PROC, peak_memory, status_bytes
+from uno_jobs.runners.limits.group import PROC, status_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,23 +17,33 @@ if TYPE_CHECKING:
     from uno_jobs.runners.limits.limits import Limits
 
 MEBIBYTE: Final = 1024 * 1024
+_HIGHEST: Final = re.compile(rb"VmHWM:\s+(\d+) kB")
 STACK: Final = 8 * MEBIBYTE
 """What a thread reserves for its stack and seldom uses; libraries start one for each core."""
 
 
 class Bounds:
-    """Belongs to one child process: ``apply`` before each job, ``lift`` after it."""
+    """Belongs to one child process: ``apply`` before each job, ``lift`` after it, ``prepare`` when nobody waits."""
 
     def __init__(self, *, proc: Path = PROC) -> None:
         self._proc = proc
+        # Kept open: before and after each job. Of this process, also in whatever it forks.
+        self._status = _open(proc / "self" / "status", os.O_RDONLY)
+        self._clear = _open(proc / "self" / "clear_refs", os.O_WRONLY)
         self._before: tuple[int, int] | None = None
         self._first = True
         self._fresh = False
         """Whether the process's peak is that of this job alone."""
+        self._prepared = False
+
+    def prepare(self) -> None:
+        """Forget the peak of the jobs so far, so that the next one need not wait for that."""
+        self._prepared = self._reset_peak()
 
     def apply(self, limits: Limits) -> None:
         """Begin a job: forget the peak of earlier ones, and refuse allocations that lead far over the limit."""
-        self._fresh = self._reset_peak() or self._first
+        self._fresh = self._prepared or self._reset_peak() or self._first
+        self._prepared = False
         self._first = False
         if limits.max_memory is not None:
             self._before = self._restrict(limits.max_memory)
@@ -44,23 +55,25 @@ class Bounds:
             self._before = None
         if not self._fresh:
             return None
-        peak = peak_memory(proc=self._proc)
+        peak = self._peak()
         if peak is None:
             unit = 1 if sys.platform == "darwin" else 1024
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return peak
 
+    def _peak(self) -> int | None:
+        if self._status is None:
+            return None
+        found = _HIGHEST.search(os.pread(self._status, 8192, 0))
+        return int(found[1]) * 1024 if found else None
+
     def _reset_peak(self) -> bool:
-        try:
-            file = os.open(self._proc / "self" / "clear_refs", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
+        if self._clear is None:
             return False
         try:
-            os.write(file, b"5")
+            os.write(self._clear, b"5")
         except OSError:
             return False
-        finally:
-            os.close(file)
         return True
 
     def _restrict(self, max_memory: int) -> tuple[int, int] | None:
@@ -74,6 +87,13 @@ class Bounds:
                 most = min(most, limit)
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
         return before
+
+
+def _open(path: Path, flags: int) -> int | None:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def slack(max_memory: int) -> int:

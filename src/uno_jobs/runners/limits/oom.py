@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from uno_jobs.runners.limits.cgroup import counter, mounted, own_cgroup
@@ -22,6 +23,16 @@ class OomKills:
 
     def __init__(self, *, proc: Path = PROC) -> None:
         self._source = _source(proc)
+        self._recent = 0
+        self._until = float("-inf")
+
+    def recent(self) -> int:
+        """Return how many there were at most a second ago: for those who ask before every job."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + 1.0
+            self._recent = self.count()
+        return self._recent
 
     def count(self) -> int:
         """Return how many there have been; always 0 where the system does not tell."""
