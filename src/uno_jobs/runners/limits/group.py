@@ -147,7 +147,7 @@ class ProcGroup:
     def _children(self, pid: int) -> Iterator[int]:
         folder = f"{self._proc}/{pid}/task"
         try:
-            threads = os.listdir(folder)  # noqa: PTH208
+            threads = os.listdir(folder)  # noqa: PTH208 - as above
         except OSError:
             return
         for thread in threads:
