@@ -11,6 +11,8 @@ import asyncpg
 import pytest
 import uuid_utils.compat as uuids
 
+from uno_jobs.queue import Queue
+from uno_jobs.queue.default import configure
 from uno_jobs.tasks import TaskRegistry
 from uno_jobs.worker import watcher
 from uno_jobs.worker.config import WorkerConfig
@@ -107,6 +109,30 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         await database.check()
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def effects(database: Database) -> Database:
+    """A database with a table for what tasks write in transactions of their own."""
+    await database.connection.execute("CREATE TABLE effects (what text NOT NULL)")
+    return database
+
+
+@pytest.fixture
+async def other(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection for what happens elsewhere while a task is inside its block."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def default_queue(database_url: str) -> AsyncIterator[None]:
+    """Tasks enqueue into the database of the test."""
+    async with Queue(database_url) as queue:
+        configure(queue)
+        yield
+        configure(None)
 
 
 @pytest.fixture

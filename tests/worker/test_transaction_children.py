@@ -11,6 +11,7 @@ import pytest
 
 from tests.worker import transaction_app as app
 from tests.worker.conftest import LIMIT, Database, running, until_empty
+from tests.worker.transactions import count
 from uno_jobs.tasks import Task, TaskRegistry
 
 if TYPE_CHECKING:
@@ -24,16 +25,6 @@ def tasks_of_the_app(own_registry: None) -> Iterator[None]:
         if isinstance(value, Task) and "config" in vars(value):
             TaskRegistry.current().add(value)
     return
-
-
-@pytest.fixture
-async def effects(database: Database) -> Database:
-    await database.connection.execute("CREATE TABLE effects (what text NOT NULL)")
-    return database
-
-
-async def count(database: Database) -> int:
-    return await database.connection.fetchval("SELECT count(*) FROM effects")
 
 
 async def appears(path: Path) -> None:
