@@ -32,11 +32,16 @@ async def worker(lab: Lab) -> Hand:
 
 
 @pytest.fixture(autouse=True)
-async def sound(database_url: str) -> AsyncIterator[None]:
-    """Check the invariants after each test; modules that need no migrated database override this."""
+async def sound(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[None]:
+    """Check the invariants after each test; modules that need no migrated database override this.
+
+    What a test does that bends an invariant it says by the mark ``invariants``, whose arguments are those of
+    ``invariants.check``.
+    """
     yield
+    marker = request.node.get_closest_marker("invariants")
     connection = await asyncpg.connect(database_url)
     try:
-        await invariants.check(connection)
+        await invariants.check(connection, **(marker.kwargs if marker else {}))
     finally:
         await connection.close()

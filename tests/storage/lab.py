@@ -173,6 +173,13 @@ class Lab:
     async def outcome(self, id_: UUID) -> asyncpg.Record | None:
         return await self.eye.fetchrow(f"SELECT * FROM {quote_schema(self.schema)}.outcomes WHERE id = $1", id_)
 
+    async def ended(self, id_: UUID) -> tuple[str, str | None]:
+        """Return the state and the error of a job that is over."""
+        assert await self.live(id_) is None
+        outcome = await self.outcome(id_)
+        assert outcome is not None
+        return outcome["state"], outcome["error"]
+
     async def attempts(self, id_: UUID) -> list[str]:
         """Return how a job's attempts ended, the first one first."""
         rows = await self.eye.fetch(

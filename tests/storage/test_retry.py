@@ -10,28 +10,16 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from tests.storage import invariants
 from tests.storage.plans import explained
 from tests.storage.workflows import Node, put_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from tests.storage.lab import Hand, Lab
 
-pytestmark = pytest.mark.server_versions
-
-
-@pytest.fixture(autouse=True)
-async def sound(database_url: str) -> AsyncIterator[None]:
-    """Finished jobs are retried here, so their failures count anew."""
-    yield
-    connection = await asyncpg.connect(database_url)
-    try:
-        await invariants.check(connection, retried_by_hand=True)
-    finally:
-        await connection.close()
+# Finished jobs are retried here, so their failures count anew.
+pytestmark = [pytest.mark.server_versions, pytest.mark.invariants(retried_by_hand=True)]
 
 
 async def end(lab: Lab, hand: Hand, id_: UUID, how: str) -> None:
