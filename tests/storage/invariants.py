@@ -62,7 +62,9 @@ _RULES = {
             LEFT JOIN uno_jobs.live_jobs p ON p.id = e.parent_id
             LEFT JOIN uno_jobs.pending_releases r ON r.job_id = e.parent_id
             WHERE e.child_id = l.id AND (p.id IS NOT NULL OR r.job_id IS NOT NULL)) e ON true
-        WHERE l.pending_parents <> e.parents OR (l.state = 'waiting') <> (e.parents > 0)""",
+        LEFT JOIN uno_jobs.pending_counts m ON m.job_id = l.id
+        WHERE ((m.job_id IS NULL OR l.state <> 'waiting') AND l.pending_parents <> e.parents)
+           OR (l.state = 'waiting') <> (l.pending_parents > 0)""",
     "a job knows that others wait for it": """
         SELECT l.id FROM uno_jobs.live_jobs l
         WHERE NOT l.has_children AND EXISTS (SELECT FROM uno_jobs.job_edges e WHERE e.parent_id = l.id)""",

@@ -28,7 +28,7 @@ MAX_LOST = 3
 LATER = 3600.0
 TABLES = (
     *("jobs", "live_jobs", "attempts", "outcomes", "cancel_requests", "result_waiters", "progress", "workers"),
-    *("job_edges", "pending_releases"),
+    *("job_edges", "pending_releases", "pending_counts"),
 )
 
 _place: dict[str, Any] = {}

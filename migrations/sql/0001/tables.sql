@@ -198,6 +198,12 @@ CREATE TABLE uno_jobs.pending_releases (
 COMMENT ON TABLE  uno_jobs.pending_releases IS 'Jobs whose end has yet to reach those that wait for them; nearly always empty.';
 COMMENT ON COLUMN uno_jobs.pending_releases.job_id IS 'The job that has ended.';
 
+CREATE TABLE uno_jobs.pending_counts (
+    job_id uuid PRIMARY KEY
+);
+COMMENT ON TABLE  uno_jobs.pending_counts IS 'Revived jobs whose parents are still to be counted; until then each waits for one more than it has.';
+COMMENT ON COLUMN uno_jobs.pending_counts.job_id IS 'The job that was revived.';
+
 CREATE TABLE uno_jobs.task_versions (
     task        text NOT NULL,
     version     text NOT NULL,

@@ -80,6 +80,8 @@ def retry_job(schema: str, id_: str, *, notify: bool) -> Steps[bool]:
         raise DuplicateJob(
             f"job {holder} is unfinished and holds the unique key of job {id_}", job_id=cast("str", holder)
         )
+    if answer == "parent":
+        raise RetryRefused(f"job {id_} waits for job {holder}, which did not succeed: retry that one")
     if answer not in ("retried", "unknown"):
         raise RetryRefused(f"job {id_} {'has' if answer == 'succeeded' else 'is'} {answer}: {RETRYABLE}")
     return answer == "retried"

@@ -20,10 +20,12 @@ BEGIN
                                args, kwargs, metadata, step)
     SELECT n.id, v_now, coalesce(v_now + n.delay * interval '1 second', n.run_at), v_now + n.expires * interval '1 second',
            p_workflow, n.priority, n.task, n.version, n.queue, coalesce(n.key, uno_jobs.unique_hash(n.unique_args::jsonb)),
-           n.args::jsonb, n.kwargs::jsonb, n.metadata::jsonb, n.step::jsonb
+           n.args::jsonb, n.kwargs::jsonb, n.metadata::jsonb,
+           -- For a retry, when the live row is gone.
+           CASE WHEN n.run_anyway THEN coalesce(n.step::jsonb, '{"takes": false}') || '{"anyway": true}' ELSE n.step::jsonb END
     FROM unnest(p_ids, p_tasks, p_versions, p_queues, p_priorities, p_args, p_kwargs, p_metadata, p_delays, p_run_at,
-                p_expires, p_unique_keys, p_unique_args, p_steps)
-        AS n (id, task, version, queue, priority, args, kwargs, metadata, delay, run_at, expires, key, unique_args, step);
+                p_expires, p_unique_keys, p_unique_args, p_steps, p_run_anyway)
+        AS n (id, task, version, queue, priority, args, kwargs, metadata, delay, run_at, expires, key, unique_args, step, run_anyway);
 
     WITH new AS MATERIALIZED (
         SELECT j.id, j.run_at, j.expires_at, j.priority, j.task, j.version, j.queue, j.unique_key, n.key_until_start, n.run_anyway,

@@ -1,4 +1,5 @@
--- Ends that could not reach all who wait for them, because somebody held a row at that moment.
+-- Ends that could not reach all who wait for them, because somebody held a row at that moment; and jobs that were revived
+-- beside live parents.
 CREATE FUNCTION uno_jobs.release_pending(p_limit integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -6,6 +7,9 @@ AS $$
 DECLARE
     v_ids uuid[];
 BEGIN
+    IF EXISTS (SELECT FROM uno_jobs.pending_counts) THEN
+        PERFORM uno_jobs.recount(p_limit);
+    END IF;
     SELECT array_agg(k.job_id) INTO v_ids
     FROM (SELECT r.job_id FROM uno_jobs.pending_releases r LIMIT p_limit FOR UPDATE SKIP LOCKED) k;
     IF v_ids IS NULL THEN

@@ -14,6 +14,9 @@ BEGIN
         WHEN 'held' THEN
             RAISE EXCEPTION 'job % is unfinished and holds the unique key of job %', v.holder, retry.id
                 USING ERRCODE = 'unique_violation';
+        WHEN 'parent' THEN
+            RAISE EXCEPTION 'job % waits for job %, which did not succeed: retry that one', retry.id, v.holder
+                USING ERRCODE = 'object_not_in_prerequisite_state';
         ELSE
             RAISE EXCEPTION 'job % % %: only what failed, was cancelled or is scheduled can be retried',
                 retry.id, CASE v.answer WHEN 'succeeded' THEN 'has' ELSE 'is' END, v.answer

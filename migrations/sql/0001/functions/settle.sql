@@ -73,7 +73,9 @@ BEGIN
                 (job_id, lease, started_at, finished_at, worker_id, attempt, outcome, error_type, error, traceback, peak_memory)
             SELECT j.id, j.lease, j.started_at, v_now, p_worker, j.attempt,
                    CASE WHEN j.outcome = 'retried' AND j.next = 'cancelled' THEN 'failed' ELSE j.outcome END,
-                   j.error_type, j.error, j.traceback, j.peak_memory
+                   j.error_type,
+                   CASE WHEN j.outcome = 'cancelled' AND j.cancel_reason IS NOT NULL THEN j.cancel_reason ELSE j.error END,
+                   j.traceback, j.peak_memory
             FROM judged j
         ), ended AS (
             INSERT INTO uno_jobs.outcomes (id, finished_at, started_at, state, attempt, failures, lost, error_type, error)

@@ -3,6 +3,7 @@
 --   flow   the job whose flow, with its own result merged in where that is an object, is the flow before this step
 --   names  the parameters that the flow may fill; other keys are not looked up
 --   takes  false for a step that takes nothing from before, and only passes the flow on
+--   anyway  true for on_parent_failure=run; of no use here
 -- Read anew at each start, so that a retry binds what the first attempt bound.
 CREATE FUNCTION uno_jobs.step_input(p_id uuid, p_step jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE

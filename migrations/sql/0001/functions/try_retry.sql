@@ -14,6 +14,9 @@ DECLARE
     v_attempt integer;
     v_until_start boolean;
     v_queue text;
+    v_anyway boolean;
+    v_join boolean;
+    v_waits_for integer;
 BEGIN
     FOR v_try IN 1..5 LOOP
         SELECT coalesce(l.state, o.state), coalesce(t.options ->> 'unique_until' = 'started', false)
@@ -38,10 +41,33 @@ BEGIN
         ELSIF answer IN ('failed', 'cancelled') THEN
             SELECT o.attempt INTO v_attempt FROM uno_jobs.outcomes o WHERE o.id = p_id FOR UPDATE;
             CONTINUE WHEN NOT FOUND;
+            SELECT coalesce((j.step ->> 'anyway')::boolean, false), j.task IS NULL INTO v_anyway, v_join
+            FROM uno_jobs.jobs j WHERE j.id = p_id;
+            -- A step whose parent did not succeed has nothing to start from; the parent's retry brings it back as well.
+            SELECT coalesce(o.cancelled_because, o.id) INTO holder
+            FROM uno_jobs.job_edges e JOIN uno_jobs.outcomes o ON o.id = e.parent_id
+            WHERE e.child_id = p_id AND o.state <> 'succeeded' AND NOT v_anyway ORDER BY e.position LIMIT 1;
+            IF FOUND THEN
+                answer := 'parent';
+                RETURN;
+            END IF;
+            SELECT l.id INTO holder
+            FROM unnest(uno_jobs.cancelled_by(p_id)) AS c (id)
+            JOIN uno_jobs.jobs j ON j.id = c.id JOIN uno_jobs.live_jobs l ON l.task = j.task AND l.unique_key = j.unique_key
+            LIMIT 1;
+            IF FOUND THEN
+                answer := 'held';
+                RETURN;
+            END IF;
+            SELECT count(*) INTO v_waits_for
+            FROM uno_jobs.job_edges e JOIN uno_jobs.live_jobs l ON l.id = e.parent_id WHERE e.child_id = p_id;
             INSERT INTO uno_jobs.live_jobs AS l
-                (id, seq, state, attempt, priority, key_until_start, has_children, task, version, queue, unique_key)
-            SELECT j.id, nextval('uno_jobs.ready_seq'), 'ready', v_attempt, j.priority, v_until_start,
-                   EXISTS (SELECT FROM uno_jobs.job_edges e WHERE e.parent_id = j.id),
+                (id, seq, state, attempt, pending_parents, priority, key_until_start, has_children, run_anyway, task, version, queue,
+                 unique_key)
+            SELECT j.id, CASE WHEN v_waits_for = 0 AND NOT v_join THEN nextval('uno_jobs.ready_seq') END,
+                   CASE WHEN v_waits_for = 0 AND NOT v_join THEN 'ready' ELSE 'waiting' END::uno_jobs.job_state, v_attempt,
+                   CASE WHEN v_waits_for = 0 AND NOT v_join THEN 0 ELSE v_waits_for + 1 END, j.priority, v_until_start,
+                   EXISTS (SELECT FROM uno_jobs.job_edges e WHERE e.parent_id = j.id), v_anyway,
                    j.task, j.version, j.queue, CASE WHEN v_until_start AND v_attempt > 0 THEN NULL ELSE j.unique_key END
             FROM uno_jobs.jobs j WHERE j.id = p_id
             ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
@@ -57,6 +83,10 @@ BEGIN
             END IF;
             DELETE FROM uno_jobs.outcomes o WHERE o.id = p_id;
             DELETE FROM uno_jobs.cancel_requests c WHERE c.job_id = p_id;
+            IF v_waits_for > 0 OR v_join THEN
+                INSERT INTO uno_jobs.pending_counts (job_id) VALUES (p_id) ON CONFLICT DO NOTHING;
+            END IF;
+            PERFORM uno_jobs.revive(p_id);
         ELSE
             RETURN;
         END IF;
@@ -70,4 +100,4 @@ BEGIN
         USING ERRCODE = 'serialization_failure', HINT = 'Retry the transaction.';
 END $$;
 COMMENT ON FUNCTION uno_jobs.try_retry(uuid, boolean) IS
-    'Retry a job as retry does; where that cannot be, change nothing and answer why: unknown, held (its unique key, by holder), or the state it is in.';
+    'Retry a job as retry does; where that cannot be, change nothing and answer why: unknown, held (its unique key or that of a job revived with it, by holder), parent (holder did not succeed), or the state it is in.';

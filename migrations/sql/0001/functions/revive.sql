@@ -1,0 +1,72 @@
+-- A failed or cancelled job is retried, and with it what was cancelled because of it: outcomes become live rows again. Called
+-- by try_retry, in callers' transactions: nothing that runs is locked. Parents of a revived job that are live elsewhere may
+-- end at any moment, unseen by this transaction; so it waits for one more than it has, until recount has counted with locks.
+--
+-- Another parent that failed by itself keeps its child cancelled, now because of that one.
+CREATE FUNCTION uno_jobs.revive(p_root uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = uno_jobs, pg_temp
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    v_ids uuid[];
+    v_kept uuid[];
+    v_expected integer;
+    v_revived integer;
+BEGIN
+    -- Locked in the order of their ids, so that two who revive the same jobs come one after the other.
+    PERFORM FROM uno_jobs.outcomes o WHERE o.id = ANY (uno_jobs.cancelled_by(p_root)) ORDER BY o.id FOR UPDATE;
+    v_ids := uno_jobs.cancelled_by(p_root);
+    LOOP
+        WITH kept AS MATERIALIZED (
+            SELECT DISTINCT ON (e.child_id) e.child_id AS id, coalesce(o.cancelled_because, o.id) AS because
+            FROM unnest(v_ids) AS c (id)
+            JOIN uno_jobs.jobs j ON j.id = c.id AND NOT coalesce((j.step ->> 'anyway')::boolean, false)
+            JOIN uno_jobs.job_edges e ON e.child_id = c.id
+            JOIN uno_jobs.outcomes o ON o.id = e.parent_id
+            WHERE o.state <> 'succeeded' AND o.id <> p_root AND NOT o.id = ANY (v_ids)
+            ORDER BY e.child_id, e.position
+        ), blamed AS (
+            UPDATE uno_jobs.outcomes o SET cancelled_because = k.because FROM kept k WHERE o.id = k.id
+        )
+        SELECT array_agg(k.id) INTO v_kept FROM kept k;
+        EXIT WHEN v_kept IS NULL;
+        v_ids := ARRAY(SELECT i.id FROM unnest(v_ids) AS i (id) WHERE NOT i.id = ANY (v_kept));
+    END LOOP;
+    v_expected := cardinality(v_ids);
+    IF v_expected = 0 THEN
+        RETURN;
+    END IF;
+
+    WITH counted AS MATERIALIZED (
+        SELECT c.id,
+               (SELECT count(*) FROM uno_jobs.job_edges e WHERE e.child_id = c.id AND (e.parent_id = p_root OR e.parent_id = ANY (v_ids)))
+                   AS ours,
+               (SELECT count(*) FROM uno_jobs.job_edges e JOIN uno_jobs.live_jobs p ON p.id = e.parent_id
+                WHERE e.child_id = c.id AND e.parent_id <> p_root) AS others
+        FROM unnest(v_ids) AS c (id)
+    ), back AS (
+        INSERT INTO uno_jobs.live_jobs
+            (id, state, run_at, attempt, pending_parents, priority, has_children, run_anyway, task, version, queue, unique_key)
+        SELECT j.id, 'waiting', j.run_at, o.attempt, c.ours + c.others + (c.others > 0)::integer, j.priority,
+               EXISTS (SELECT FROM uno_jobs.job_edges e WHERE e.parent_id = j.id),
+               coalesce((j.step ->> 'anyway')::boolean, false), j.task, j.version, j.queue, j.unique_key
+        FROM counted c JOIN uno_jobs.jobs j ON j.id = c.id JOIN uno_jobs.outcomes o ON o.id = c.id
+        ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
+        RETURNING id
+    ), marked AS (
+        INSERT INTO uno_jobs.pending_counts (job_id) SELECT c.id FROM counted c WHERE c.others > 0
+        ON CONFLICT DO NOTHING
+    )
+    SELECT count(*) INTO v_revived FROM back;
+    IF v_revived < v_expected THEN
+        RAISE EXCEPTION 'the unique key of a job that was cancelled because of job % was taken in this moment', p_root
+            USING ERRCODE = 'serialization_failure', HINT = 'Retry the transaction.';
+    END IF;
+    DELETE FROM uno_jobs.outcomes o WHERE o.id = ANY (v_ids);
+    DELETE FROM uno_jobs.cancel_requests r WHERE r.job_id = ANY (v_ids);
+END $$;
+COMMENT ON FUNCTION uno_jobs.revive(uuid) IS
+    'Let jobs that were cancelled because of this one, which is retried, wait for it again.';
