@@ -277,6 +277,24 @@ async def test_resource_limits(document: Document) -> None:
     assert (options.max_memory, options.cpu_limit, options.runs_in) == (512_000_000, 0.5, "process")
 
 
+async def test_task_dependencies(document: Document, caplog: pytest.LogCaptureFixture) -> None:
+    """The values that the steps receive are those of the specification."""
+    await document.run("Task dependencies")
+    await document.work()
+    assert await document.chained.result() == {"status": "complete"}
+    resized = [{"resized_id": f"image_123_{size}"} for size in ("small", "medium", "large")]
+    assert await document.grouped.result() == resized
+    assert await document.combined.result() == {"status": "complete"}
+    (warning,) = [record.getMessage() for record in caplog.records if "previous step's result" in record.getMessage()]
+    assert "thumbnail_id" in warning
+    rows = await document.connection.fetch(
+        "SELECT result ->> 'resized_id' FROM uno_jobs.job_status "
+        "WHERE task = 'resize_image' AND workflow_id = $1 ORDER BY id",
+        document.combined.workflow_id,
+    )
+    assert [row[0] for row in rows] == [f"proc_image_123_{size}" for size in ("small", "medium", "large")]
+
+
 async def test_task_context(document: Document) -> None:
     await document.run("Task context")
     witness = Witness()

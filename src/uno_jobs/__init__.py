@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uno_jobs.tasks.discovery import discover_tasks
     from uno_jobs.tasks.registry import TaskRegistry, register_middleware
     from uno_jobs.tasks.signature import Signature
+    from uno_jobs.tasks.workflows import chain, group
 
     __version__: str
 
@@ -35,9 +36,11 @@ __all__ = [
     "TaskMiddleware",
     "TaskRegistry",
     "__version__",
+    "chain",
     "configure",
     "discover_tasks",
     "get_current_job",
+    "group",
     "register_middleware",
     "task",
 ]
@@ -56,9 +59,11 @@ _HOMES = {
     "Task": "tasks.definition",
     "TaskMiddleware": "middleware",
     "TaskRegistry": "tasks.registry",
+    "chain": "tasks.workflows",
     "configure": "queue.default",
     "discover_tasks": "tasks.discovery",
     "get_current_job": "context",
+    "group": "tasks.workflows",
     "register_middleware": "tasks.registry",
     "task": "tasks.decorator",
 }

@@ -13,23 +13,11 @@ from tests.storage.test_workflows import states
 from tests.storage.workflows import Node, put_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from tests.storage.lab import Lab
 
-pytestmark = pytest.mark.server_versions
-
-
-@pytest.fixture(autouse=True)
-async def sound(database_url: str) -> AsyncIterator[None]:
-    """Jobs are retried by hand here, so their failures count anew."""
-    yield
-    connection = await asyncpg.connect(database_url)
-    try:
-        await invariants.check(connection, retried_by_hand=True)
-    finally:
-        await connection.close()
+pytestmark = [pytest.mark.server_versions, pytest.mark.invariants(retried_by_hand=True)]
 
 
 async def retry(lab: Lab, id_: UUID, on: object = None) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.worker.conftest import LIMIT, running, until_empty
 from uno_jobs import Queue
-from uno_jobs.errors import DuplicateJob, InvalidOption, InvalidWorkflow, JobCancelled
+from uno_jobs.errors import DuplicateJob, InvalidOption, InvalidWorkflow, JobCancelled, JobFailed
 from uno_jobs.tasks import chain, group, task
 
 if TYPE_CHECKING:
@@ -135,12 +135,14 @@ async def test_a_step_without_its_argument_fails_at_once_and_the_rest_is_cancell
     async with Queue(database.url) as queue:
         handle = await queue.enqueue(chain(first, lonely, first.si()))
         await until_empty(database.url)
-        with pytest.raises(JobCancelled, match="failed"):
+        with pytest.raises(JobFailed, match=r"a step of the workflow, failed: .*BindingError") as raised:
             await handle.result(timeout=LIMIT)
     failed = await database.connection.fetchrow("SELECT * FROM uno_jobs.failed_jobs")
     assert failed is not None
     assert (failed["task"], failed["attempts"], failed["error_type"]) == ("lonely", 1, "uno_jobs.errors.BindingError")
     assert "'other'" in failed["error"]
+    assert raised.value.job_id == str(failed["id"])
+    assert raised.value.traceback == failed["traceback"]
 
 
 async def test_a_workflow_stands_or_falls_with_the_callers_transaction(database: Database) -> None:

@@ -35,10 +35,15 @@ LISTEN_AGAIN: Final = 10.0
 """Seconds after which to try again to listen, where that failed."""
 
 _LOOK = """
-SELECT s.state::text, s.result::text, s.error_type, s.error,
-       CASE WHEN s.state = 'failed' THEN (SELECT a.traceback FROM {schema}.attempts a WHERE a.job_id = s.id
-                                          ORDER BY a.finished_at DESC LIMIT 1) END
-FROM {schema}.job_status s WHERE s.id = $1::text::uuid
+SELECT s.state::text, s.result::text, coalesce(f.error_type, s.error_type), coalesce(f.error, s.error),
+       CASE WHEN coalesce(f.state, o.state) = 'failed' THEN (
+            SELECT a.traceback FROM {schema}.attempts a WHERE a.job_id = coalesce(f.id, o.id)
+            ORDER BY a.finished_at DESC LIMIT 1) END,
+       f.id::text
+FROM {schema}.job_status s
+LEFT JOIN {schema}.outcomes o ON o.id = s.id
+LEFT JOIN {schema}.outcomes f ON f.id = o.cancelled_because AND f.state = 'failed'
+WHERE s.id = $1::text::uuid
 """
 _REGISTER = """
 INSERT INTO {schema}.result_waiters AS w (job_id, waiter_id, until)
@@ -56,6 +61,8 @@ class Ended(NamedTuple):
     error_type: str | None
     error: str | None
     traceback: str | None
+    failed_step: str | None
+    """The step of its workflow whose failure ended it; the error is that one's."""
 
 
 class Waiter:
@@ -215,10 +222,12 @@ def _statement(sql: str, text: str, *args: str) -> Callable[[], Steps[Rows]]:
 
 
 def _unpack(id_: str, ended: Ended) -> str:
-    if ended.state == "failed":
+    failed = id_ if ended.state == "failed" else ended.failed_step
+    if failed is not None:
+        which = f"job {id_}" if failed == id_ else f"job {failed}, a step of the workflow,"
         raise JobFailed(
-            f"job {id_} failed: {ended.error_type}: {ended.error}",
-            job_id=id_,
+            f"{which} failed: {ended.error_type}: {ended.error}",
+            job_id=failed,
             error_type=ended.error_type,
             traceback=ended.traceback,
         )
