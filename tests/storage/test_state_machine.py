@@ -12,7 +12,14 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.storage import invariants
 from tests.storage.lab import Lab
@@ -311,7 +318,10 @@ class Life(RuleBasedStateMachine):
         self.run(invariants.check(self.lab.eye, retried_by_hand=True))
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def test_any_sequence_of_moves_leaves_what_the_model_says() -> None:
+    run_state_machine_as_test(
+        Life,
+        settings=settings(
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
