@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.worker.conftest import Database, until_empty
-from tests.worker.transactions import INSERT, count, run_one, write
+from tests.worker.transactions import INSERT, count, run_one, write, write_sync
 from uno_jobs import get_current_job
 from uno_jobs.errors import InvalidOption, TransactionEnded, TransactionNotAvailable, WrongColour
 from uno_jobs.tasks import task
@@ -212,3 +212,39 @@ async def test_run_until_idle_runs_such_a_task(effects: Database) -> None:
     await works.enqueue()
     assert await run_until_idle() == {"succeeded": 1}
     assert await count(effects) == 1
+
+
+@pytest.mark.parametrize("kind", ["session", "asyncpg"])
+async def test_one_job_after_another_uses_the_same_connection(effects: Database, kind: Any) -> None:
+    @task
+    async def works() -> int:
+        async with get_current_job().transaction(kind) as tx:
+            query = "SELECT pg_backend_pid()"
+            pid = await (tx.session.scalar(text(query)) if kind == "session" else tx.connection.fetchval(query))
+            if kind == "asyncpg":
+                # What a job sets in its session is not there for the next.
+                assert await tx.connection.fetchval("SHOW work_mem") != "77MB"
+                await tx.connection.execute("SET work_mem = '77MB'")
+            tx.set_result(pid)
+        return pid
+
+    ids = await effects.put(works, times=3)
+    await until_empty(effects.url, concurrency=1)
+    jobs = [await effects.job(id_) for id_ in ids]
+    assert [job["state"] for job in jobs] == ["succeeded"] * 3
+    assert len({job["result"] for job in jobs}) == 1
+
+
+@pytest.mark.parametrize("kind", ["session", "psycopg"])
+async def test_a_synchronous_session_ends_without_a_warning(
+    effects: Database, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task(runs_in="thread")
+    def works() -> None:
+        with get_current_job().transaction(kind) as tx:
+            write_sync(tx, kind)
+
+    with caplog.at_level("DEBUG", logger="uno_jobs.transactions"):
+        job = await run_one(effects, works)
+    assert job["state"] == "succeeded"
+    assert "did not end in order" not in caplog.text

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import asyncpg
     import psycopg
+    from asyncpg.pool import PoolConnectionProxy
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 logger = logging.getLogger("uno_jobs.transactions")
@@ -60,6 +61,7 @@ class SessionResource:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._connection: AsyncConnection | None = None
+        self._committed = False
 
     async def begin(self, mark: str) -> None:
         """See ``AsyncResource``."""
@@ -80,6 +82,7 @@ class SessionResource:
         """See ``AsyncResource``."""
         assert self._connection is not None
         await self._connection.commit()
+        self._committed = True
 
     async def after_commit(self) -> None:
         """See ``AsyncResource``."""
@@ -102,25 +105,25 @@ class SessionResource:
     async def _close_session(self) -> None:
         session: AsyncSession | None = getattr(self, "handle", None)
         if session is not None:
-            await session.rollback()
+            if not self._committed:
+                await session.rollback()
             await session.close()
 
 
 class AsyncpgResource:
-    """A connection of asyncpg's, of its own."""
+    """A connection of a pool of asyncpg's, which is reset before another job gets it."""
 
-    handle: asyncpg.Connection[asyncpg.Record]
+    handle: PoolConnectionProxy[asyncpg.Record]
 
-    def __init__(self, connect: Callable[[], Awaitable[Any]], places: asyncio.Semaphore) -> None:
-        self._connect = connect
-        self._places = places
-        self._held = contextlib.AsyncExitStack()
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._pool = pool
+        self._lent = False
 
     async def begin(self, mark: str) -> None:
         """See ``AsyncResource``."""
-        await self._held.enter_async_context(self._places)
-        self.handle = await self._connect()
-        self._held.callback(self.handle.terminate)
+        await self._pool  # made when first needed
+        self.handle = await self._pool.acquire()
+        self._lent = True
         # Its own, so that the block's connection.transaction() is a savepoint.
         self._transaction = self.handle.transaction(isolation="read_committed")
         await self._transaction.start()
@@ -138,14 +141,25 @@ class AsyncpgResource:
 
     async def abandon(self) -> None:
         """See ``AsyncResource``."""
-        await self._held.aclose()
+        if self._lent:
+            await _quietly(self._cut())
 
     async def close(self) -> None:
         """See ``AsyncResource``."""
-        connection = getattr(self, "handle", None)
-        if connection is not None and not connection.is_closed():
-            await _quietly(connection.close(timeout=GIVE_UP))
-        await self._held.aclose()
+        if self._lent:
+            self._lent = False
+            if not await _quietly(self._roll_back()):
+                await _quietly(self._cut())
+            # Resets it within bounds, and drops one that does not answer.
+            await _quietly(self._pool.release(self.handle, timeout=GIVE_UP))
+
+    async def _roll_back(self) -> None:
+        if self.handle.is_in_transaction():
+            await self.handle.execute("ROLLBACK")
+
+    async def _cut(self) -> None:
+        # One that is gone already is the pool's again, and may not be spoken with.
+        self.handle.terminate()
 
 
 class PsycopgResource:
@@ -184,7 +198,7 @@ class PsycopgResource:
         await self._held.aclose()
 
 
-async def _quietly(work: Awaitable[None]) -> bool:
+async def _quietly(work: Awaitable[object]) -> bool:
     """Do what is only good manners, within bounds, and say whether it was done."""
     try:
         async with asyncio.timeout(GIVE_UP):

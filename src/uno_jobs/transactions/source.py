@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from uno_jobs.errors import DatabaseUnavailable, InvalidOption, TransactionNotAvailable
 from uno_jobs.storage.session import TASK_SETTINGS, connect_for_tasks, translate_errors
@@ -16,6 +16,7 @@ from uno_jobs.transactions.sync_resources import SyncPsycopgResource, SyncSessio
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    import asyncpg
     from sqlalchemy.engine import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -54,6 +55,7 @@ class Transactions:
         self.schema = schema
         self.pooled = pooled
         self._async_engines: dict[Loop, AsyncEngine] = {}
+        self._asyncpg_pools: dict[Loop, asyncpg.Pool[asyncpg.Record]] = {}
         self._async_places: dict[Loop, asyncio.Semaphore] = {}
         self._engine: Engine | None = None
         self._places = threading.Semaphore(MAX_CONNECTIONS)
@@ -67,9 +69,9 @@ class Transactions:
         """
         if kind == "session":
             return SessionResource(self._async_engine())
-        places = self._async_places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONNECTIONS))
         if kind == "asyncpg":
-            return AsyncpgResource(self._connect_asyncpg, places)
+            return AsyncpgResource(self._asyncpg_pool())
+        places = self._async_places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONNECTIONS))
         psycopg = _psycopg("kind='psycopg'")
         return PsycopgResource(lambda: self._connect_async(psycopg), places)
 
@@ -91,6 +93,9 @@ class Transactions:
     async def close(self) -> None:
         """Close what was opened, as far as this event loop may."""
         self._async_places.pop(asyncio.get_running_loop(), None)
+        pool = self._asyncpg_pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            pool.terminate()  # whoever still holds a connection of it runs a job that is over
         engine = self._async_engines.pop(asyncio.get_running_loop(), None)
         if engine is not None:
             await engine.dispose()
@@ -98,6 +103,21 @@ class Transactions:
             sync_engine, self._engine = self._engine, None
         if sync_engine is not None:
             await asyncio.to_thread(sync_engine.dispose)
+
+    def _asyncpg_pool(self) -> asyncpg.Pool[asyncpg.Record]:
+        loop = asyncio.get_running_loop()
+        pool = self._asyncpg_pools.get(loop)
+        if pool is None:
+            import asyncpg
+
+            pool = self._asyncpg_pools[loop] = asyncpg.create_pool(
+                min_size=0,
+                max_size=MAX_CONNECTIONS,
+                connect=cast("Any", self._connect_asyncpg),
+                # A pooler's session is anybody's: to reset it would not reset ours.
+                reset=_nothing if self.pooled else None,
+            )
+        return pool
 
     def _async_engine(self) -> AsyncEngine:
         loop = asyncio.get_running_loop()
@@ -151,6 +171,10 @@ class Transactions:
             return {**given, "prepare_threshold": None}
         ours = " ".join(f"-c {name}={value}" for name, value in TASK_SETTINGS.items())
         return {**given, "options": " ".join(filter(None, (given.get("options"), ours)))}
+
+
+async def _nothing(_: object) -> None:
+    """Leave a connection as it is; its transaction is over."""
 
 
 def _psycopg(where: str) -> Any:

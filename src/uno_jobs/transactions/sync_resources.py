@@ -63,6 +63,7 @@ class SyncSessionResource:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
+        self._committed = False
 
     def begin(self, mark: str) -> None:
         """See ``SyncResource``."""
@@ -82,6 +83,7 @@ class SyncSessionResource:
         """See ``SyncResource``."""
         assert self._connection is not None
         self._connection.commit()
+        self._committed = True
 
     def after_commit(self) -> None:
         """See ``SyncResource``."""
@@ -106,8 +108,9 @@ class SyncSessionResource:
             return
         session: Session | None = getattr(self, "handle", None)
         if session is not None:
-            with _quiet():
-                session.rollback()
+            if not self._committed:
+                with _quiet():
+                    session.rollback()
             with _quiet():
                 session.close()
         with _quiet():
