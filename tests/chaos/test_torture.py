@@ -37,6 +37,9 @@ SEED = int(os.environ.get("UNO_JOBS_TORTURE_SEED") or secrets.randbits(32))
 SETTLING = 120.0
 """Seconds after the last fault within which everything must have come to its end: the longest rescue takes 20."""
 
+BACKLOG = 3_000
+"""Unfinished jobs beyond which no more are enqueued: every fault stops workers for seconds."""
+
 ENDS = {
     "noop": {"succeeded"},
     "sleeper": {"succeeded"},
@@ -79,10 +82,20 @@ def some_jobs(chance: random.Random, number: int) -> Iterator[Signature[Any]]:
         yield app.poison.s()
 
 
-async def enqueue(queue: Queue, chance: random.Random, until: float, ids: set[UUID], cancelled: set[UUID]) -> None:
-    """Keep the workers busy, and cancel a job now and then."""
+async def enqueue(
+    queue: Queue,
+    connection: asyncpg.Connection[asyncpg.Record],
+    chance: random.Random,
+    until: float,
+    ids: set[UUID],
+    cancelled: set[UUID],
+) -> None:
+    """Keep the workers busy, but leave no more than they can do after the last fault; cancel a job now and then."""
     number = 0
     while time.monotonic() < until:
+        if await connection.fetchval("SELECT count(*) FROM uno_jobs.live_jobs") > BACKLOG:
+            await asyncio.sleep(0.2)
+            continue
         handles = await queue.enqueue_many(list(some_jobs(chance, number)))
         ids |= {handle.id for handle in handles}
         for handle in chance.sample(handles, 2):
@@ -113,7 +126,7 @@ async def test_nothing_is_lost_whatever_happens(database_url: str, tmp_path: Pat
     chance = random.Random(SEED)
     notes = tmp_path / "starts"
     notes.touch()
-    connection = await asyncpg.connect(database_url)
+    connection, looking = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
     ids: set[UUID] = set()
     cancelled: set[UUID] = set()
     faults: Faults | None = None
@@ -131,7 +144,7 @@ async def test_nothing_is_lost_whatever_happens(database_url: str, tmp_path: Pat
                 faults = Faults(chance, trees, proxy, connection)
                 until = time.monotonic() + SECONDS
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(enqueue(queue, random.Random(SEED + 1), until, ids, cancelled))
+                    group.create_task(enqueue(queue, looking, random.Random(SEED + 1), until, ids, cancelled))
                     group.create_task(torment(faults, chance, until))
                 await settled(connection)
             finally:
@@ -140,6 +153,7 @@ async def test_nothing_is_lost_whatever_happens(database_url: str, tmp_path: Pat
         await check(connection, ids, cancelled, notes)
     finally:
         print(f"faults: {Counter(faults.done if faults else [])}")
+        await looking.close()
         await connection.close()
 
 

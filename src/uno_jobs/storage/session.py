@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 import asyncpg
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
 
     Connection = asyncpg.Connection[asyncpg.Record]
+
+Opened = TypeVar("Opened", bound="Connection | PooledConnection")
 
 MIN_SERVER: Final = 150000
 
@@ -171,16 +173,18 @@ async def connect_for_tasks(url: str, *, name: str, timeout: float = 10.0, poole
         return await whole(asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings))
 
 
-async def whole(connecting: Coroutine[Any, Any, Connection]) -> Connection:
+async def whole(connecting: Coroutine[Any, Any, Opened]) -> Opened:
     """Wait for a connection that is being opened; cancelled, end it rather than leave it to the garbage collector."""
     opening = asyncio.ensure_future(connecting)
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        await asyncio.wait({opening}, timeout=1.0)
+        done, _ = await asyncio.wait({opening}, timeout=1.0)
+        if not done:
+            opening.cancel()
+            await asyncio.wait({opening}, timeout=1.0)
         if opening.done() and not opening.cancelled() and opening.exception() is None:
             opening.result().terminate()
-        opening.cancel()
         raise
 
 

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import DatabaseUnavailable
 from uno_jobs.storage.gateway import CALL_TIMEOUT, Gateway
-from uno_jobs.storage.session import TROUBLE, check_schema, connect
+from uno_jobs.storage.session import TROUBLE, check_schema, connect, whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from uno_jobs.storage.pooled import PooledConnection
-    from uno_jobs.storage.session import Connection
 
 logger = logging.getLogger("uno_jobs.worker")
 
@@ -90,7 +88,9 @@ class Line:
                 self._connected_at = time.monotonic()
 
     async def _connect(self) -> Gateway:
-        connection = await self._open()
+        connection = await whole(
+            connect(self._url, self._schema, name=f"uno-jobs {self._name}", patience=CALL_TIMEOUT, pooled=self._pooled)
+        )
         try:
             await check_schema(connection, self._schema)
             gateway = Gateway(connection, self._schema)
@@ -101,26 +101,6 @@ class Line:
             connection.terminate()
             raise
         return gateway
-
-    async def _open(self) -> Connection | PooledConnection:
-        opening = asyncio.ensure_future(
-            connect(
-                self._url,
-                self._schema,
-                name=f"uno-jobs {self._name}",
-                patience=CALL_TIMEOUT,
-                pooled=self._pooled,
-            )
-        )
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # Cancelled in the middle, asyncpg would leave an open connection to the garbage collector.
-            await asyncio.wait({opening}, timeout=1.0)
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                opening.result().terminate()
-            opening.cancel()
-            raise
 
     def drop(self, error: BaseException) -> None:
         """Give the connection up after an error that makes its state doubtful."""
