@@ -240,6 +240,10 @@ class JobNotFound(UnoJobsError, LookupError):
     """There is no job of that id."""
 
 
+class WorkflowNotFound(JobNotFound):
+    """There is no workflow of that id, and no job of one."""
+
+
 class RetryRefused(UnoJobsError):
     """``retry``: the job is waiting, ready or running already, or has succeeded; nothing was changed."""
 

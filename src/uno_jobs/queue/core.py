@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted
+from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted, WorkflowNotFound
 from uno_jobs.queue import batches, moves, workflows
 from uno_jobs.queue.options import join
 from uno_jobs.queue.recorded import RecordedTask, look_up
 from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests, check_arguments
 from uno_jobs.queue.status import JobStatus, read_status
+from uno_jobs.queue.workflow_status import WorkflowGraph, WorkflowStatus, read_graph, read_newest, read_workflow
 from uno_jobs.settings import FALLBACK, load_settings
 from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.schema import quote_schema
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from uno_jobs.queue.workflow_status import WorkflowState
     from uno_jobs.storage.connections.link import Rows, Steps
     from uno_jobs.storage.connections.own import AsyncEngineConnections, EngineConnections, UrlConnections
     from uno_jobs.tasks.definition import Task
@@ -187,6 +189,31 @@ class QueueCore:
             raise _not_seen(id_, handed_in)
         return status
 
+    def workflow_steps(self, id_: str, *, handed_in: bool) -> Steps[WorkflowStatus]:
+        """Read where a workflow stands, by its id or a job's.
+
+        Raises:
+            NotCommitted, WorkflowNotFound: It cannot be seen.
+        """
+        yield from self.check_steps()
+        status = yield from read_workflow(self.schema, id_)
+        if status is None:
+            raise _no_workflow(id_, handed_in)
+        return status
+
+    def graph_steps(self, id_: str, *, handed_in: bool) -> Steps[WorkflowGraph]:
+        """Read a workflow with its steps; raises as ``workflow_steps`` does."""
+        yield from self.check_steps()
+        graph = yield from read_graph(self.schema, id_)
+        if graph is None:
+            raise _no_workflow(id_, handed_in)
+        return graph
+
+    def newest_steps(self, limit: int, state: WorkflowState | None) -> Steps[list[WorkflowStatus]]:
+        """Read the newest workflows."""
+        yield from self.check_steps()
+        return (yield from read_newest(self.schema, limit, state))
+
     def cancel_steps(
         self, id_: str, reason: str | None, *, two_phase: bool, handed_in: bool, workflow: bool
     ) -> Steps[moves.CancelResult]:
@@ -241,6 +268,14 @@ def _not_seen(id_: str, handed_in: bool, what: str = "job") -> NotCommitted | Jo
             f"{what} {id_} cannot be seen: the transaction that enqueued it is still open or was rolled back"
         )
     return JobNotFound(f"there is no {what} {id_}: it was never committed, or its record has been pruned")
+
+
+def _no_workflow(id_: str, handed_in: bool) -> NotCommitted | WorkflowNotFound:
+    if handed_in:
+        return NotCommitted(
+            f"no workflow {id_} can be seen: the transaction that enqueued it is still open or was rolled back"
+        )
+    return WorkflowNotFound(f"{id_} is neither a workflow nor a job of one, or its record has been pruned")
 
 
 def parse_job_id(value: object) -> str:

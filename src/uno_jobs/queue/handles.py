@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from uno_jobs.queue.queue import Queue
     from uno_jobs.queue.status import JobStatus
     from uno_jobs.queue.sync import SyncQueue
+    from uno_jobs.queue.workflow_status import WorkflowStatus
 
 R_co = TypeVar("R_co", covariant=True, default=Any)
 
@@ -96,6 +97,15 @@ class JobHandle(_Handle, Generic[R_co]):
         """
         return await self._queue.status_of(self._id, handed_in=self._handed_in)
 
+    async def workflow(self) -> WorkflowStatus:
+        """Return where the whole workflow stands that the job is of.
+
+        Raises:
+            WorkflowNotFound: The job is of none, or there is no such job.
+            NotCommitted, DatabaseUnavailable: As ``status``.
+        """
+        return await self._queue.workflow_of(self._whole[0], handed_in=self._handed_in)
+
     async def result(self, timeout: float | timedelta = 60) -> R_co:
         """Wait until the job has ended and return its result, as the task's return annotation says.
 
@@ -154,6 +164,10 @@ class SyncJobHandle(_Handle, Generic[R_co]):
     def status(self) -> JobStatus:
         """Return where the job stands now; raises as ``JobHandle.status`` does."""
         return self._queue.status_of(self._id, handed_in=self._handed_in)
+
+    def workflow(self) -> WorkflowStatus:
+        """Return where the job's workflow stands; raises as ``JobHandle.workflow`` does."""
+        return self._queue.workflow_of(self._whole[0], handed_in=self._handed_in)
 
     def result(self, timeout: float | timedelta = 60) -> R_co:
         """Wait until the job has ended and return its result; raises as ``JobHandle.result`` does."""

@@ -13,6 +13,7 @@ from uno_jobs.queue.core import Call, QueueCore, parse_job_id, parse_timeout
 from uno_jobs.queue.handles import JobHandle
 from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.waiting import Waiter
+from uno_jobs.queue.workflow_status import parse_limit, parse_state
 from uno_jobs.storage.connections.adapt import adapt
 from uno_jobs.storage.connections.failures import translating
 from uno_jobs.storage.connections.foreign import keep_foreign
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
+    from uno_jobs.queue.workflow_status import WorkflowGraph, WorkflowState, WorkflowStatus
     from uno_jobs.storage.connections.link import Steps, T
     from uno_jobs.tasks.signature import Signature
     from uno_jobs.tasks.step import Step
@@ -159,6 +161,36 @@ class Queue(QueueCore):
         """
         return await self.status_of(parse_job_id(job_id), handed_in=False)
 
+    async def workflow(self, id_: UUID | str) -> WorkflowStatus:
+        """Return where a workflow stands: how many of its steps are in which state, and which one failed first.
+
+        Args:
+            id_: The workflow's id, or that of any job in it.
+
+        Raises:
+            WorkflowNotFound: It is neither.
+            InvalidOption: It is not a UUID.
+        """
+        return await self.workflow_of(parse_job_id(id_), handed_in=False)
+
+    async def workflow_graph(self, id_: UUID | str) -> WorkflowGraph:
+        """Return a workflow with all its steps, and who of them waits for whom; see ``workflow``."""
+        steps = self.graph_steps(parse_job_id(id_), handed_in=False)
+        return await self._by_own(steps, whole=False)
+
+    async def workflows(self, *, limit: int = 50, state: WorkflowState | None = None) -> list[WorkflowStatus]:
+        """Return the newest workflows, the newest first.
+
+        Args:
+            limit: At most so many.
+            state: Only those in this state, among the newest 10,000.
+
+        Raises:
+            InvalidOption: ``limit`` is less than 1, or there is no such state.
+        """
+        steps = self.newest_steps(parse_limit(limit), parse_state(state))
+        return await self._by_own(steps, whole=False)
+
     async def cancel(self, job_id: UUID | str, reason: str | None = None, *, connection: Any = None) -> CancelResult:
         """Cancel a job; what has not started ends at once, what runs is asked to stop.
 
@@ -200,6 +232,10 @@ class Queue(QueueCore):
     async def status_of(self, id_: str, *, handed_in: bool) -> JobStatus:
         """Return where a job stands; see ``JobHandle.status``."""
         return await self._by_own(self.status_steps(id_, handed_in=handed_in), whole=False)
+
+    async def workflow_of(self, id_: str, *, handed_in: bool) -> WorkflowStatus:
+        """Return where a workflow stands; see ``JobHandle.workflow``."""
+        return await self._by_own(self.workflow_steps(id_, handed_in=handed_in), whole=False)
 
     async def result_of(self, id_: str, timeout: float | timedelta, *, handed_in: bool) -> str:
         """Wait for a job's result and return it as JSON; see ``JobHandle.result``."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
+    from uno_jobs.queue.workflow_status import WorkflowGraph, WorkflowState, WorkflowStatus
     from uno_jobs.storage.connections.link import Steps, T
     from uno_jobs.tasks.signature import Signature
     from uno_jobs.tasks.step import Step
@@ -137,6 +138,20 @@ class SyncQueue(QueueCore):
         """
         return self.status_of(parse_job_id(job_id), handed_in=False)
 
+    def workflow(self, id_: UUID | str) -> WorkflowStatus:
+        """Return where a workflow stands; see ``Queue.workflow``."""
+        return self.workflow_of(parse_job_id(id_), handed_in=False)
+
+    def workflow_graph(self, id_: UUID | str) -> WorkflowGraph:
+        """Return a workflow with all its steps; see ``Queue.workflow_graph``."""
+        _refuse_loop()
+        return wait_for(self._inner.workflow_graph(id_))
+
+    def workflows(self, *, limit: int = 50, state: WorkflowState | None = None) -> list[WorkflowStatus]:
+        """Return the newest workflows; see ``Queue.workflows``."""
+        _refuse_loop()
+        return wait_for(self._inner.workflows(limit=limit, state=state))
+
     def cancel(self, job_id: UUID | str, reason: str | None = None, *, connection: Any = None) -> CancelResult:
         """Cancel a job; see ``Queue.cancel``."""
         return self.cancel_by(parse_job_id(job_id), reason, connection, handed_in=False)
@@ -151,6 +166,11 @@ class SyncQueue(QueueCore):
         """Return where a job stands; see ``JobHandle.status``."""
         _refuse_loop()
         return wait_for(self._inner.status_of(id_, handed_in=handed_in))
+
+    def workflow_of(self, id_: str, *, handed_in: bool) -> WorkflowStatus:
+        """Return where a workflow stands; see ``JobHandle.workflow``."""
+        _refuse_loop()
+        return wait_for(self._inner.workflow_of(id_, handed_in=handed_in))
 
     def result_of(self, id_: str, timeout: float | timedelta, *, handed_in: bool) -> str:
         """Wait for a job's result and return it as JSON; see ``JobHandle.result``."""
