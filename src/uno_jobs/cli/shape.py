@@ -6,6 +6,7 @@ that no chain or group can have made leave nothing out: what is between two such
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -179,16 +180,17 @@ class _Shaper:
         return meet
 
     def _order(self, parents_of: Sequence[Sequence[int]]) -> list[int]:
-        """Return each step's rank, parents before their children."""
+        """Return each step's rank: parents before their children, else by their ids."""
         left = [len(parents) for parents in parents_of]
         rank = [0] * len(left)
         ready = list(self._roots)
-        for number, place in enumerate(ready):
+        for number in range(len(left)):
+            place = heapq.heappop(ready)
             rank[place] = number
             for child in self._children[place]:
                 left[child] -= 1
                 if not left[child]:
-                    ready.append(child)
+                    heapq.heappush(ready, child)
         return rank
 
 
