@@ -11,8 +11,9 @@ from uno_jobs.storage.schema import quote_schema
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from uno_jobs.queue.options import JobOptions
     from uno_jobs.queue.requests import EnqueueRequest
-    from uno_jobs.storage.connections.link import Rows, Steps
+    from uno_jobs.storage.connections.link import Rows, Steps, Value
 
 CHUNK: Final = 1000
 """Jobs in a statement, at most."""
@@ -21,6 +22,10 @@ _PLAIN: Final = (
     "SELECT {schema}.enqueue_plain($1::text[]::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]::smallint[], "
     "$6::text[], $7::text[], $8::text[], $9::text[]::double precision[], $10::text[]::timestamptz[], "
     "$11::text[]::double precision[], $12::text::boolean)::text"
+)
+_ALIKE: Final = (
+    "SELECT {schema}.enqueue_alike($1::text[]::uuid[], $2::text, $3::text, $4::text, $5::text::smallint, "
+    "$6::text[], $7::text[], $8::text, $9::text::boolean)::text"
 )
 _CAREFUL: Final = (
     "SELECT place::text, id::text, is_duplicate::text, replaced::text FROM {schema}.enqueue_careful("
@@ -48,12 +53,10 @@ def needs_transaction(requests: Sequence[EnqueueRequest]) -> bool:
     """Say whether storing these is more than one statement, or one of which a part may have to be undone."""
     if len(requests) == 1:
         return False
+    if len(requests) > CHUNK:
+        return True
     careful = [request for request in requests if not request.options.plain]
-    return (
-        len(requests) > CHUNK
-        or 0 < len(careful) < len(requests)
-        or any(request.options.on_duplicate == "raise" for request in careful)
-    )
+    return 0 < len(careful) < len(requests) or any(request.options.on_duplicate == "raise" for request in careful)
 
 
 def insert(schema: str, requests: Sequence[EnqueueRequest], *, notify: bool) -> Steps[list[Placed] | None]:
@@ -80,10 +83,13 @@ def insert(schema: str, requests: Sequence[EnqueueRequest], *, notify: bool) -> 
 
 
 def _insert_plain(sql: str, requests: Sequence[EnqueueRequest], notify: bool) -> Steps[None]:
-    statement = _PLAIN.format(schema=sql)
     for start in range(0, len(requests), CHUNK):
         chunk = requests[start : start + CHUNK]
-        yield Statement(statement, (*_columns(chunk), "true" if notify else "false"))
+        wake = "true" if notify else "false"
+        if _at_once(chunk[0].options) and _alike(chunk):
+            yield Statement(_ALIKE.format(schema=sql), (*_alike_columns(chunk), wake))
+        else:
+            yield Statement(_PLAIN.format(schema=sql), (*_columns(chunk), wake))
 
 
 def _insert_careful(
@@ -136,13 +142,39 @@ def _refuse_duplicates(requests: Sequence[EnqueueRequest], places: list[int], pl
             )
 
 
+def _at_once(options: JobOptions) -> bool:
+    return options.delay is None and options.run_at is None and options.expires is None
+
+
+def _alike(chunk: Sequence[EnqueueRequest]) -> bool:
+    # What is joined once is one object; an application that makes many equal ones only loses the shortcut.
+    first = chunk[0].options
+    return all(request.options is first for request in chunk)
+
+
+def _alike_columns(chunk: Sequence[EnqueueRequest]) -> tuple[Value, ...]:
+    """Return ids, task, version, queue, priority, args, kwargs, metadata, as enqueue_alike takes them."""
+    options = chunk[0].options
+    kwargs = [request.kwargs for request in chunk]
+    return (
+        [request.id for request in chunk],
+        options.task,
+        options.version,
+        options.queue,
+        options.priority,
+        [request.args for request in chunk],
+        None if kwargs.count("{}") == len(kwargs) else kwargs,
+        options.metadata,
+    )
+
+
 def _columns(chunk: Sequence[EnqueueRequest]) -> tuple[Sequence[str | None] | None, ...]:
     """Return ids, tasks, …, metadata, delays, run_at, expires, as enqueue_plain takes them; null for all default."""
     first = chunk[0].options
     ids = [request.id for request in chunk]
     args = [request.args for request in chunk]
     kwargs = [request.kwargs for request in chunk]
-    if all(request.options is first for request in chunk):
+    if _alike(chunk):
         n = len(chunk)
         shared = [first.task], [first.version], [first.queue], [first.priority]
         rest = (

@@ -56,7 +56,7 @@ class Call(NamedTuple):
 
         One that was handed in always: behind a transaction pooler, only what is in a transaction stays together.
         """
-        if self.connection is not None or self.workflow is not None:
+        if self.connection is not None or self.workflow is not None or len(self.requests) > batches.CHUNK:
             return True
         requests = [request for request in self.requests if isinstance(request, EnqueueRequest)]
         return len(requests) < len(self.requests) or batches.needs_transaction(requests)
