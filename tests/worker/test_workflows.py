@@ -165,6 +165,22 @@ async def test_a_workflow_stands_or_falls_with_the_callers_transaction(database:
     assert [row[0] for row in rows] == [handle.workflow_id]
 
 
+async def test_a_worker_finds_what_would_wait_for_ever_and_says_so(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task
+    async def step() -> int:
+        return 1
+
+    async with Queue(database.url) as queue:
+        handle = await queue.enqueue(chain(step, step.si()))
+        await database.connection.execute("UPDATE uno_jobs.live_jobs SET pending_parents = 9 WHERE id = $1", handle.id)
+        async with running(database.url):
+            assert await handle.result(timeout=LIMIT) == 1
+    (told,) = [record for record in caplog.records if "counted anew" in record.getMessage()]
+    assert (told.levelname, vars(told)["jobs"]) == ("WARNING", [str(handle.id)])
+
+
 async def test_cancelling_a_workflow_ends_all_of_it(database: Database) -> None:
     begun = asyncio.Event()
 

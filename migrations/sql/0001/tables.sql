@@ -31,7 +31,7 @@ CREATE TABLE uno_jobs.jobs (
     step        jsonb,
     CONSTRAINT join_has_no_version CHECK ((task IS NULL) = (version IS NULL))
 );
-COMMENT ON TABLE  uno_jobs.jobs IS 'What was asked for, one row a job. Written once; only on_duplicate=replace changes a row, before the first start.';
+COMMENT ON TABLE  uno_jobs.jobs IS 'What was asked for, one row a job. Written once; only on_duplicate=replace changes a row, before the first start, and job.then, at the job''s end.';
 COMMENT ON COLUMN uno_jobs.jobs.id IS 'UUIDv7, made by the client or given by the caller.';
 COMMENT ON COLUMN uno_jobs.jobs.created_at IS 'When the enqueueing statement ran, by the database''s clock.';
 COMMENT ON COLUMN uno_jobs.jobs.run_at IS 'The earliest start asked for; null: at once.';
@@ -201,8 +201,8 @@ COMMENT ON COLUMN uno_jobs.pending_releases.job_id IS 'The job that has ended.';
 CREATE TABLE uno_jobs.pending_counts (
     job_id uuid PRIMARY KEY
 );
-COMMENT ON TABLE  uno_jobs.pending_counts IS 'Revived jobs whose parents are still to be counted; until then each waits for one more than it has.';
-COMMENT ON COLUMN uno_jobs.pending_counts.job_id IS 'The job that was revived.';
+COMMENT ON TABLE  uno_jobs.pending_counts IS 'Jobs whose parents are still to be counted: revived ones (until then each waits for one more than it has), and those whose count was found wrong.';
+COMMENT ON COLUMN uno_jobs.pending_counts.job_id IS 'The job whose parents are to be counted.';
 
 CREATE TABLE uno_jobs.task_versions (
     task        text NOT NULL,
@@ -295,6 +295,14 @@ COMMENT ON TABLE  uno_jobs.cancel_requests IS 'Requests to cancel jobs that run;
 COMMENT ON COLUMN uno_jobs.cancel_requests.job_id IS 'The job.';
 COMMENT ON COLUMN uno_jobs.cancel_requests.requested_at IS 'When it was asked for.';
 COMMENT ON COLUMN uno_jobs.cancel_requests.reason IS 'Why.';
+
+CREATE TABLE uno_jobs.workflow_cancellations (
+    job_id uuid PRIMARY KEY,
+    reason text
+);
+COMMENT ON TABLE  uno_jobs.workflow_cancellations IS 'Jobs that were unfinished when their workflow was cancelled: what they add to it until they have ended is cancelled as well. Nearly always empty.';
+COMMENT ON COLUMN uno_jobs.workflow_cancellations.job_id IS 'The job.';
+COMMENT ON COLUMN uno_jobs.workflow_cancellations.reason IS 'Why the workflow was cancelled.';
 
 CREATE TABLE uno_jobs.result_waiters (
     job_id    uuid NOT NULL,

@@ -155,6 +155,15 @@ class Gateway:
         """Remove what processes that died left behind in the side tables."""
         await self._rows("SELECT {}.sweep()")
 
+    async def mend_waiting(self, after: UUID, limit: int) -> tuple[UUID | None, list[UUID]]:
+        """Find wrong counts of unfinished parents among ``limit`` unfinished jobs, and have them counted anew.
+
+        Returns:
+            How far it looked (None: to the end), and the jobs.
+        """
+        row = (await self._rows("SELECT * FROM {}.mend_waiting($1, $2)", after, limit))[0]
+        return row[0], row[1]
+
     async def set_progress(self, job: UUID, lease: int, fraction: float, message: str) -> None:
         """Record a job's progress, if its lease still stands."""
         await self._rows("SELECT {}.set_progress($1, $2, $3, $4)", job, lease, fraction, message)

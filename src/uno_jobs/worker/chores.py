@@ -7,13 +7,13 @@ import logging
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from uno_jobs.worker.line import LINE_TROUBLE
 from uno_jobs.worker.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from uno_jobs.storage.gateway import Gateway
     from uno_jobs.worker.identity import Identity
@@ -30,6 +30,7 @@ FULL_EVERY: Final = 60.0
 SWEEP_EVERY: Final = 60.0
 STRAYS_EVERY: Final = 5.0
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST: Final = UUID(int=0)
 
 
 class Chores:
@@ -55,6 +56,7 @@ class Chores:
         self._full_due = 0.0
         self._sweep_due = 0.0
         self._strays_due = 0.0
+        self._looked_at: UUID | None = None
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -95,7 +97,20 @@ class Chores:
         if time.monotonic() >= self._sweep_due:
             await gateway.sweep()
             self._sweep_due = time.monotonic() + SWEEP_EVERY
+            self._looked_at = self._looked_at or _FIRST
+        if self._looked_at is not None:
+            await self._mend(gateway, self._looked_at)
         return wait
+
+    async def _mend(self, gateway: Gateway, after: UUID) -> None:
+        """Look for jobs that might wait for ever: a batch a round, all the way through about once a minute."""
+        self._looked_at, mended = await gateway.mend_waiting(after, BATCH)
+        if mended:
+            # Nothing that uno-jobs does leads here: rows were changed by hand, or there is a bug to be told of.
+            logger.warning(
+                "jobs waited for another number of parents than are unfinished; they are counted anew",
+                extra={"jobs": [str(id_) for id_ in mended]},
+            )
 
     async def _watch(self, gateway: Gateway) -> None:
         asked = time.monotonic()

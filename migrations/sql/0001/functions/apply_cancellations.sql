@@ -1,5 +1,6 @@
 -- A request may be committed just after the end of the attempt that it was meant for, when the job already waits for its
--- next one. It is not to wait for that. What runs is left to its worker.
+-- next one. It is not to wait for that. What runs is left to its worker. Where the whole workflow was cancelled, and one of
+-- its jobs that ran then has ended, what that has added is cancelled as well.
 CREATE FUNCTION uno_jobs.apply_cancellations(p_limit integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -12,7 +13,15 @@ AS $$
 DECLARE
     v_ids uuid[];
     v_parents uuid[];
+    v_over record;
 BEGIN
+    FOR v_over IN
+        SELECT c.job_id AS id FROM uno_jobs.workflow_cancellations c
+        WHERE NOT EXISTS (SELECT FROM uno_jobs.live_jobs l WHERE l.id = c.job_id)
+        LIMIT p_limit FOR UPDATE SKIP LOCKED
+    LOOP
+        PERFORM uno_jobs.cancel_additions(v_over.id);
+    END LOOP;
     IF NOT EXISTS (SELECT FROM uno_jobs.cancel_requests) THEN
         RETURN 0;
     END IF;

@@ -1,5 +1,6 @@
 -- All that has not finished, whatever it says of its parents' failures. As in try_cancel a running row is never locked; what
--- somebody else holds at this moment is asked to end, and does within a second.
+-- somebody else holds at this moment is asked to end, and does within a second. What that adds meanwhile (job.then) belongs
+-- to the workflow too, and cannot be seen from here: workflow_cancellations remembers it.
 CREATE FUNCTION uno_jobs.cancel_workflow(workflow_id uuid, reason text DEFAULT NULL, notify boolean DEFAULT true) RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -34,6 +35,9 @@ BEGIN
     INSERT INTO uno_jobs.cancel_requests (job_id, requested_at, reason)
     SELECT l.id, v_now, coalesce(cancel_workflow.reason, 'its workflow was cancelled')
     FROM uno_jobs.live_jobs l WHERE l.id = ANY (v_ids)
+    ON CONFLICT (job_id) DO NOTHING;
+    INSERT INTO uno_jobs.workflow_cancellations (job_id, reason)
+    SELECT l.id, cancel_workflow.reason FROM uno_jobs.live_jobs l WHERE l.id = ANY (v_ids) ORDER BY l.id
     ON CONFLICT (job_id) DO NOTHING;
     v_asked := ARRAY(SELECT l.id FROM uno_jobs.live_jobs l WHERE l.id = ANY (v_ids));
     IF cardinality(v_asked) > 0 AND notify THEN

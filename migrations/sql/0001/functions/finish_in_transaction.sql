@@ -35,6 +35,9 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'the success of job % could not be recorded: %', p_id, v_fate USING ERRCODE = 'object_in_use';
     END IF;
+    IF EXISTS (SELECT FROM uno_jobs.workflow_cancellations c WHERE c.job_id = p_id) THEN
+        PERFORM uno_jobs.cancel_additions(p_id);
+    END IF;
 END $$;
 COMMENT ON FUNCTION uno_jobs.finish_in_transaction(uuid, bigint, text) IS
     'Record the success of a running attempt in the transaction that did its work; the last statement before COMMIT.';

@@ -1,5 +1,7 @@
--- Jobs that were revived while parents of theirs were live. Here, in a short transaction, those parents are locked, so that
--- none can end between the look and the count; what somebody else holds is left for the next round.
+-- Jobs that were revived while parents of theirs were live, or whose count mend_waiting found wrong. Here, in a short
+-- transaction, those parents are locked, so that none can end between the look and the count; what somebody else holds is
+-- left for the next round. A parent that has ended, but has yet to say so (pending_releases), is still waited for: it will be
+-- subtracted when it does.
 CREATE FUNCTION uno_jobs.recount(p_limit integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -31,8 +33,15 @@ BEGIN
         FROM (SELECT p.id FROM uno_jobs.live_jobs p
               WHERE p.id IN (SELECT e.parent_id FROM uno_jobs.job_edges e WHERE e.child_id = v_child.id)
               ORDER BY p.id FOR UPDATE SKIP LOCKED) k;
+        SELECT v_locked + count(*) INTO v_locked
+        FROM (SELECT r.job_id FROM uno_jobs.pending_releases r
+              WHERE r.job_id IN (SELECT e.parent_id FROM uno_jobs.job_edges e WHERE e.child_id = v_child.id)
+              ORDER BY r.job_id FOR UPDATE SKIP LOCKED) k;
         SELECT count(*) INTO v_live
-        FROM uno_jobs.job_edges e JOIN uno_jobs.live_jobs p ON p.id = e.parent_id WHERE e.child_id = v_child.id;
+        FROM uno_jobs.job_edges e
+        WHERE e.child_id = v_child.id
+          AND (EXISTS (SELECT FROM uno_jobs.live_jobs p WHERE p.id = e.parent_id)
+               OR EXISTS (SELECT FROM uno_jobs.pending_releases r WHERE r.job_id = e.parent_id));
         CONTINUE WHEN v_live > v_locked;
 
         DELETE FROM uno_jobs.pending_counts m WHERE m.job_id = v_child.id;
@@ -67,4 +76,4 @@ BEGIN
     RETURN v_done;
 END $$;
 COMMENT ON FUNCTION uno_jobs.recount(integer) IS
-    'Count the unfinished parents of jobs that were revived beside them, at most p_limit; returns how many jobs were counted for.';
+    'Count the unfinished parents of jobs in pending_counts, at most p_limit; returns how many jobs were counted for.';

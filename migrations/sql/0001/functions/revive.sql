@@ -18,7 +18,11 @@ DECLARE
 BEGIN
     -- Locked in the order of their ids, so that two who revive the same jobs come one after the other.
     PERFORM FROM uno_jobs.outcomes o WHERE o.id = ANY (uno_jobs.cancelled_by(p_root)) ORDER BY o.id FOR UPDATE;
+    -- An end that is being told in this moment may cancel more; one that was never told is no end any more.
+    PERFORM FROM uno_jobs.pending_releases r
+    WHERE r.job_id = p_root OR r.job_id = ANY (uno_jobs.cancelled_by(p_root)) ORDER BY r.job_id FOR UPDATE;
     v_ids := uno_jobs.cancelled_by(p_root);
+    DELETE FROM uno_jobs.pending_releases r WHERE r.job_id = p_root;
     LOOP
         WITH kept AS MATERIALIZED (
             SELECT DISTINCT ON (e.child_id) e.child_id AS id, coalesce(o.cancelled_because, o.id) AS because
@@ -67,6 +71,8 @@ BEGIN
     END IF;
     DELETE FROM uno_jobs.outcomes o WHERE o.id = ANY (v_ids);
     DELETE FROM uno_jobs.cancel_requests r WHERE r.job_id = ANY (v_ids);
+    DELETE FROM uno_jobs.workflow_cancellations r WHERE r.job_id = ANY (v_ids);
+    DELETE FROM uno_jobs.pending_releases r WHERE r.job_id = ANY (v_ids);
 END $$;
 COMMENT ON FUNCTION uno_jobs.revive(uuid) IS
     'Let jobs that were cancelled because of this one, which is retried, wait for it again.';

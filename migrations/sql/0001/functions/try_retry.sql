@@ -83,6 +83,7 @@ BEGIN
             END IF;
             DELETE FROM uno_jobs.outcomes o WHERE o.id = p_id;
             DELETE FROM uno_jobs.cancel_requests c WHERE c.job_id = p_id;
+            DELETE FROM uno_jobs.workflow_cancellations c WHERE c.job_id = p_id;
             IF v_waits_for > 0 OR v_join THEN
                 INSERT INTO uno_jobs.pending_counts (job_id) VALUES (p_id) ON CONFLICT DO NOTHING;
             END IF;
