@@ -31,11 +31,12 @@ class Postgres:
     Args:
         folder: Where to keep its data, in a folder of its own below; a temporary one if not given.
         of: The server to be a standby of, which has to run. Else the data are new.
+        binaries: The folder of its programs; those that are found first, if not given.
     """
 
-    def __init__(self, folder: Path | None = None, *, of: Postgres | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, of: Postgres | None = None, binaries: Path | None = None) -> None:
         self._account = server_account()
-        self._programs = find_binaries(account=self._account).folder
+        self._programs = find_binaries(binaries, account=self._account).folder
         self._folder = folder or temporary_state(self._account)
         self.port = free_port()
         self.data = self._folder / "data"

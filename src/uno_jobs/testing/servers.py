@@ -48,7 +48,7 @@ def server() -> Generator[str]:
         if url is None:
             from uno_jobs.embedded import EmbeddedPostgres
 
-            embedded = EmbeddedPostgres.temporary(binaries=_binaries(choice), settings=SETTINGS)
+            embedded = EmbeddedPostgres.temporary(binaries=chosen_binaries(choice), settings=SETTINGS)
             url = running.enter_context(embedded).url
         yield url
 
@@ -165,8 +165,8 @@ def _all_binaries() -> list[Binaries]:
     return all_binaries(server_account())
 
 
-def _binaries(choice: str) -> Path | None:
-    """The folder that *choice* means; None for whichever comes first."""
+def chosen_binaries(choice: str) -> Path | None:
+    """The folder that *choice*, a value of ``UNO_JOBS_TEST_PG``, means; None for whichever comes first."""
     if not choice:
         return None
     if "/" in choice:
