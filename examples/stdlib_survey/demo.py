@@ -1,4 +1,4 @@
-"""The demo: enqueue a job for each file of the standard library, roll one batch back, run the rest, ask SQL.
+"""The demo: a job for each file of the standard library, one batch rolled back, questions in SQL; then a workflow.
 
 ``scripts/demo`` runs it; ``python -m examples.stdlib_survey.demo --help`` lists its options.
 """
@@ -9,10 +9,8 @@ import argparse
 import asyncio
 import contextlib
 import os
-import subprocess
 import sys
 import sysconfig
-import tempfile
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +19,8 @@ from uuid import UUID
 
 from examples.stdlib_survey import report, screen
 from examples.stdlib_survey.app import Base, SourceFile, parse_source
+from examples.stdlib_survey.drawing import draw_library, tell
+from examples.stdlib_survey.worker import PROGRAM, ROOT, worker
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from datetime import datetime
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = Path(sys.executable).with_name("uno-jobs")
 BATCH = 100
 ROLLED_BACK = 3
 """Which batch is rolled back, counted from 0 (the last one, where there are fewer)."""
@@ -106,32 +104,9 @@ async def enqueue_all(engine: AsyncEngine, files: list[Path]) -> Survey:
     return survey
 
 
-@contextlib.contextmanager
-def worker(url: str) -> Generator[subprocess.Popen[bytes]]:
-    """Start ``uno-jobs worker``, with its log in a file that is shown if it fails."""
-    command = [str(PROGRAM), "worker", *WORKER_OPTIONS.split()]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "UNO_JOBS_DATABASE_URL": url},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            if process.wait() != 0:
-                log.seek(0)
-                sys.stderr.write(log.read().decode(errors="replace"))
-
-
 async def run_all(engine: AsyncEngine, url: str, total: int) -> None:
     """Run a worker with two processes until nothing is left, and watch the view."""
-    with worker(url) as process, screen.progress("finished", total) as show:
+    with worker(url, WORKER_OPTIONS) as process, screen.progress("finished", total) as show:
         left = total
         while process.poll() is None:
             async with engine.connect() as connection:
@@ -162,8 +137,8 @@ async def prove_rollback(engine: AsyncEngine, survey: Survey) -> None:
         raise DemoFailed("the rolled-back batch is not as it should be")
 
 
-async def run(url: str, limit: int | None) -> None:
-    """Do the whole survey on a migrated database."""
+async def run(url: str, output: Path, limit: int | None) -> None:
+    """Do the whole survey on a migrated database, and draw the picture."""
     engine = create_async_engine(sqlalchemy_url(url, "asyncpg"))
     try:
         async with engine.begin() as connection:
@@ -182,6 +157,7 @@ async def run(url: str, limit: int | None) -> None:
         async with engine.connect() as connection:
             await report.print_report(connection)
         await prove_rollback(engine, survey)
+        tell(await draw_library(engine, url, output, limit))
     finally:
         await engine.dispose()
 
@@ -224,13 +200,17 @@ def main() -> int:
     parser.add_argument("--database-url", metavar="URL", help="use this database instead of an embedded one")
     parser.add_argument("--keep", action="store_true", help="keep the embedded database, in .uno-jobs/")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N files")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", default=ROOT / "build", help="for stdlib.dot and stdlib.svg"
+    )
     options = parser.parse_args()
     try:
+        options.output.mkdir(parents=True, exist_ok=True)
         with database(options.database_url, keep=options.keep) as url:
             migrations.upgrade(url)
-            asyncio.run(run(url, options.limit))
+            asyncio.run(run(url, options.output.absolute(), options.limit))
             say_goodbye(given=options.database_url is not None, kept=options.keep)
-    except (DemoFailed, UnoJobsError) as error:
+    except (DemoFailed, UnoJobsError, OSError) as error:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What the demo shows: steps, a progress bar on a terminal (plain lines elsewhere), tables."""
+"""What the demo shows: steps, progress and trees that change on a terminal (plain lines elsewhere), tables."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.live import Live
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
+
+    from rich.console import RenderableType
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 118)
 
@@ -40,6 +44,28 @@ def progress(what: str, total: int) -> Generator[Callable[[int], None]]:
     with Progress(*columns, console=console) as bar:
         row = bar.add_task(what, total=total)
         yield lambda done: bar.update(row, completed=done)
+
+
+@contextlib.contextmanager
+def live(what: str) -> Generator[Callable[[RenderableType, int, int], None]]:
+    """Show something that changes, in its place; the function given also takes how much of how many is done.
+
+    Without a terminal, a line says how much is done, and the thing itself is printed at the end only.
+    """
+    last: RenderableType = ""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as screen:
+            yield lambda drawn, _done, _total: screen.update(Padding(drawn, (0, 0, 0, 2)), refresh=True)
+        return
+    lines: Callable[[int], None] | None = None
+
+    def show(drawn: RenderableType, done: int, total: int) -> None:
+        nonlocal last, lines
+        last, lines = drawn, lines or _lines(what, total)
+        lines(done)
+
+    yield show
+    _print_plain(last)
 
 
 def _lines(what: str, total: int) -> Callable[[int], None]:
@@ -71,10 +97,14 @@ def table(sql: str, columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> No
         console.print(answer)
         return
     console.print(query, markup=False, soft_wrap=True)
-    with console.capture() as drawn:
-        console.print(answer)
+    _print_plain(answer)
+
+
+def _print_plain(drawn: RenderableType) -> None:
+    with console.capture() as captured:
+        console.print(drawn)
     # rich fills lines up with blanks, which a log does not need.
-    lines = [line.rstrip() for line in drawn.get().splitlines()]
+    lines = [line.rstrip() for line in captured.get().splitlines()]
     console.print("\n".join(f"  {line}".rstrip() for line in lines).strip("\n"), markup=False, soft_wrap=True)
 
 
