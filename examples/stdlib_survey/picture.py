@@ -18,7 +18,7 @@ FOOT = 46
 ROW = 58
 PALETTE = ("#2f6fb0", "#c2571a", "#2e8540", "#8a4fb5", "#b8324f", "#0f8a8a", "#8c6d1f", "#5b5fc7", "#b0488f", "#4d7c0f")
 ALONE = "#46566b"
-COMPILED = "#8b94a1"
+COMPILED = "#737f8e"
 STYLE = """
   text { font-family: "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif }
   .paper { fill: #fbfaf7 }

@@ -74,7 +74,7 @@ def draw_imports(parsed: list[list[ModuleImports]], output: str, title: str) -> 
         modules=len(modules),
         lines=sum(module.lines for module in modules),
         edges=imports.number_of_edges(),
-        most_imported=graph.most_imported(imports)[:8],
+        most_imported=graph.most_imported(imports)[:6],
         largest_cycle=graph.largest_cycle(graph.loaded(imports)),
         unparsed={module.name: module.error for module in modules if module.error is not None},
         dot=str(dot),
