@@ -161,6 +161,7 @@ CREATE TABLE uno_jobs.outcomes (
     error_type        text,
     error             text,
     cancelled_because uuid,
+    flow              jsonb,
     CONSTRAINT state_is_final CHECK (state IN ('succeeded', 'failed', 'cancelled'))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
 COMMENT ON TABLE  uno_jobs.outcomes IS 'How each finished job ended, one row a job.';
@@ -175,6 +176,7 @@ COMMENT ON COLUMN uno_jobs.outcomes.result IS 'What the task returned.';
 COMMENT ON COLUMN uno_jobs.outcomes.error_type IS 'The last error''s class.';
 COMMENT ON COLUMN uno_jobs.outcomes.error IS 'The last error''s message, or why it was cancelled.';
 COMMENT ON COLUMN uno_jobs.outcomes.cancelled_because IS 'The job whose failure or cancellation ended this one.';
+COMMENT ON COLUMN uno_jobs.outcomes.flow IS 'Where the steps before it gave what flows on, see flow_after; null: not noted.';
 
 -- finished_at follows the heap's order, so that a BRIN index of a few pages serves 'the last hour' at any depth.
 CREATE INDEX outcomes_finished ON uno_jobs.outcomes USING brin (finished_at) WITH (pages_per_range = 32, autosummarize = on);

@@ -30,8 +30,12 @@ BEGIN
         INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome)
         SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded' FROM ended e
     ), recorded AS (
-        INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result)
-        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb FROM ended e
+        INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result, flow)
+        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb,
+               CASE WHEN j.step ->> 'flow' IS NULL THEN '{}'
+                    ELSE (SELECT uno_jobs.flow_after(p.id, p.result, p.flow) FROM uno_jobs.outcomes p
+                          WHERE p.id = (j.step ->> 'flow')::uuid) END
+        FROM ended e LEFT JOIN uno_jobs.jobs j ON j.id = e.id
         RETURNING o.id
     )
     SELECT array_agg(r.id) INTO v_done FROM recorded r;

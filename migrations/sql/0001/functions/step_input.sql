@@ -4,47 +4,55 @@
 --   names  the parameters that the flow may fill; other keys are not looked up
 --   takes  false for a step that takes nothing from before, and only passes the flow on
 --   anyway  true for on_parent_failure=run; of no use here
--- Read anew at each start, so that a retry binds what the first attempt bound.
+-- Read anew at each start, so that a retry binds what the first attempt bound. Every outcome is read by its id, in a query of
+-- its own: a join left it to a plan made for a small table whether all of the history is read.
 CREATE FUNCTION uno_jobs.step_input(p_id uuid, p_step jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path = uno_jobs, pg_temp
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     v_previous jsonb;
-    v_flow jsonb;
+    v_flow jsonb := '{}';
     v_names text[];
+    v_at uuid;
+    v_result jsonb;
+    v_before jsonb;
 BEGIN
     IF NOT coalesce((p_step ->> 'takes')::boolean, true) THEN
         RETURN NULL;
     END IF;
     IF p_step ->> 'kind' = 'chain' THEN
-        SELECT o.result INTO v_previous
-        FROM uno_jobs.job_edges e JOIN uno_jobs.outcomes o ON o.id = e.parent_id WHERE e.child_id = p_id;
+        SELECT (SELECT o.result FROM uno_jobs.outcomes o WHERE o.id = e.parent_id) INTO v_previous
+        FROM uno_jobs.job_edges e WHERE e.child_id = p_id;
     ELSE
-        SELECT coalesce(jsonb_agg(CASE WHEN o.state = 'succeeded' THEN o.result END ORDER BY e.position), '[]') INTO v_previous
-        FROM uno_jobs.job_edges e LEFT JOIN uno_jobs.outcomes o ON o.id = e.parent_id WHERE e.child_id = p_id;
+        SELECT coalesce(jsonb_agg((SELECT o.result FROM uno_jobs.outcomes o WHERE o.id = e.parent_id AND o.state = 'succeeded')
+                                  ORDER BY e.position), '[]') INTO v_previous
+        FROM uno_jobs.job_edges e WHERE e.child_id = p_id;
     END IF;
-    v_names := ARRAY(SELECT jsonb_array_elements_text(p_step -> 'names'));
-    IF cardinality(v_names) > 0 AND p_step ->> 'flow' IS NOT NULL THEN
-        -- Of several values of one key jsonb_object_agg keeps the last: that of the later step.
-        WITH RECURSIVE back (id, depth) AS (
-            SELECT (p_step ->> 'flow')::uuid, 0
-            UNION ALL
-            SELECT (j.step ->> 'flow')::uuid, b.depth + 1
-            FROM back b JOIN uno_jobs.jobs j ON j.id = b.id WHERE j.step ->> 'flow' IS NOT NULL
-        )
-        SELECT jsonb_object_agg(f.key, f.value ORDER BY b.depth DESC) INTO v_flow
-        FROM back b
-        JOIN uno_jobs.outcomes o ON o.id = b.id AND jsonb_typeof(o.result) = 'object'
-        CROSS JOIN LATERAL jsonb_each(o.result) AS f (key, value)
-        WHERE f.key = ANY (v_names);
+    IF p_step -> 'names' <> '[]' THEN
+        v_at := (p_step ->> 'flow')::uuid;
     END IF;
-    RETURN jsonb_build_object('previous', v_previous, 'flow', coalesce(v_flow, '{}'));
+    -- Backwards, so that the first value found of a name is that of the latest step; see flow_after.
+    WHILE v_at IS NOT NULL LOOP
+        SELECT o.result, o.flow INTO v_result, v_before FROM uno_jobs.outcomes o WHERE o.id = v_at;
+        IF jsonb_typeof(v_result) = 'object' OR v_before ? 'at' THEN
+            SELECT v_flow || coalesce(jsonb_object_agg(f.name, f.value) FILTER (WHERE f.value IS NOT NULL), '{}'),
+                   array_agg(f.name) FILTER (WHERE f.value IS NULL)
+            INTO v_flow, v_names
+            FROM (SELECT n.name,
+                         coalesce(v_result -> n.name,
+                                  (SELECT o.result -> n.name FROM uno_jobs.outcomes o
+                                   WHERE o.id = (v_before -> 'at' ->> n.name)::uuid)) AS value
+                  FROM unnest(coalesce(v_names, ARRAY(SELECT jsonb_array_elements_text(p_step -> 'names')))) AS n (name)) f;
+            EXIT WHEN v_names IS NULL;
+        END IF;
+        IF v_before IS NULL THEN
+            SELECT (j.step ->> 'flow')::uuid INTO v_at FROM uno_jobs.jobs j WHERE j.id = v_at;
+        ELSE
+            v_at := (v_before ->> 'next')::uuid;
+        END IF;
+    END LOOP;
+    RETURN jsonb_build_object('previous', v_previous, 'flow', v_flow);
 END $$;
 COMMENT ON FUNCTION uno_jobs.step_input(uuid, jsonb) IS
     'What a step of a workflow finds before it: the previous result, and the flow as far as the step can use it.';
