@@ -12,19 +12,25 @@ AS $$
 DECLARE
     v_now timestamptz := uno_jobs.clock();
     v_ours uuid[];
+    v_results text[];
+    v_free uuid[];
     v_done uuid[];
 BEGIN
-    SELECT array_agg(k.id) INTO v_ours
-    FROM (SELECT l.id FROM unnest(p_ids, p_leases) AS g (id, lease) JOIN uno_jobs.live_jobs l ON l.id = g.id
+    SELECT array_agg(k.id), array_agg(k.result) INTO v_ours, v_results
+    FROM (SELECT l.id, g.result
+          FROM unnest(p_ids, p_leases, p_results) AS g (id, lease, result) JOIN uno_jobs.live_jobs l ON l.id = g.id
           WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker AND l.has_children
           ORDER BY l.id FOR UPDATE OF l SKIP LOCKED) k;
     IF v_ours IS NULL THEN
         RETURN NULL;
     END IF;
-    v_ours := uno_jobs.lock_families(v_ours);
+    v_free := uno_jobs.lock_families(v_ours);
+    IF cardinality(v_free) < cardinality(v_ours) THEN
+        SELECT array_agg(g.id), array_agg(g.result) INTO v_ours, v_results
+        FROM unnest(v_ours, v_results) AS g (id, result) JOIN unnest(v_free) AS f (id) ON f.id = g.id;
+    END IF;
     WITH ended AS (
-        DELETE FROM uno_jobs.live_jobs l USING unnest(p_ids, p_results) AS g (id, result)
-        WHERE l.id = g.id AND l.id = ANY (v_ours)
+        DELETE FROM uno_jobs.live_jobs l USING unnest(v_ours, v_results) AS g (id, result) WHERE l.id = g.id
         RETURNING l.id, l.lease, l.started_at, l.attempt, l.failures, l.lost, g.result
     ), tried AS (
         INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome)

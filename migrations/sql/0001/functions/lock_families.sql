@@ -10,13 +10,20 @@ SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
+    v_seen integer;
     v_locked uuid[];
 BEGIN
-    SELECT array_agg(k.id) INTO v_locked
-    FROM (SELECT c.id FROM (SELECT DISTINCT e.child_id FROM uno_jobs.job_edges e WHERE e.parent_id = ANY (p_parents)) d
-          JOIN uno_jobs.live_jobs c ON c.id = d.child_id
-          WHERE c.state = 'waiting'
-          ORDER BY c.id FOR UPDATE OF c SKIP LOCKED) k;
+    WITH seen AS MATERIALIZED (
+        SELECT c.id FROM (SELECT DISTINCT e.child_id FROM uno_jobs.job_edges e WHERE e.parent_id = ANY (p_parents)) d
+        JOIN uno_jobs.live_jobs c ON c.id = d.child_id WHERE c.state = 'waiting'
+    ), locked AS MATERIALIZED (
+        SELECT c.id FROM seen s JOIN uno_jobs.live_jobs c ON c.id = s.id WHERE c.state = 'waiting'
+        ORDER BY c.id FOR UPDATE OF c SKIP LOCKED
+    )
+    SELECT (SELECT count(*) FROM seen), (SELECT array_agg(l.id) FROM locked l) INTO v_seen, v_locked;
+    IF v_seen = coalesce(cardinality(v_locked), 0) THEN
+        RETURN p_parents;
+    END IF;
     RETURN ARRAY(
         SELECT p.id FROM unnest(p_parents) AS p (id)
         WHERE NOT EXISTS (
