@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ class Node:
     run_anyway: bool = False
     join: bool = False
     key: str | None = None
+    flow: int | None = None
+    names: tuple[str, ...] | None = None
+    """What the flow behind the node ``flow`` may fill; None: it takes nothing from before."""
 
 
 async def put_workflow(lab: Lab, nodes: Sequence[Node], *, on: Any = None) -> list[UUID]:
@@ -56,9 +60,18 @@ async def put_workflow(lab: Lab, nodes: Sequence[Node], *, on: Any = None) -> li
             [node.key for node in nodes],
             [None] * count,
             [False] * count,
-            [None] * count,
+            [step_of(node, ids) for node in nodes],
             [node.run_anyway for node in nodes],
         )
         empty = [id_ for id_, node in zip(ids, nodes, strict=True) if node.join and not node.parents]
         await connection.execute("SELECT uno_jobs.start_workflow($1, $2, $3, true)", workflow, empty, ["default"])
     return ids
+
+
+def step_of(node: Node, ids: Sequence[UUID]) -> str | None:
+    """What is stored of a node in jobs.step."""
+    flow = None if node.flow is None else str(ids[node.flow])
+    if node.names is None:
+        return None if flow is None else json.dumps({"takes": False, "flow": flow})
+    kind = "chain" if len(node.parents) == 1 else "member"
+    return json.dumps({"kind": kind, "flow": flow, "names": node.names})
