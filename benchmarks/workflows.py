@@ -1,14 +1,14 @@
 """What workflows cost: chains and a group with a step behind it against the same number of plain jobs.
 
-Each round fills the queue anew and lets a real worker process drain plain jobs, chains of steps that hand a value on, plain
-jobs again (at most as many at once as there are chains), and a group that one step follows. Then a worker that has
-nothing to do gets one chain: from the start of a step to the start of the next. It polls so seldom that a step which
-waits for a poll would show.
+Each round fills the queue anew and lets a real worker process drain plain jobs, many chains of steps that hand a value
+on, few chains, and a group that one step follows. Then a worker that has nothing to do gets one chain: from the start
+of a step to the start of the next. It polls so seldom that a step which waits for a poll would show.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import subprocess
 import sys
@@ -34,7 +34,6 @@ ORDER BY started_at OFFSET 1
 """
 POLL = 30.0
 PATIENCE = 60.0
-
 
 
 def worker(url: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -79,49 +78,41 @@ async def measure(url: str, options: Any) -> dict[str, object]:
     """Take turns; returns medians in jobs per second and milliseconds, and the medians of the rounds' ratios."""
     connection = await asyncpg.connect(url)
     jobs, members = options.jobs, options.members
-    length = jobs // options.chains
-    many = f"plain jobs, {options.concurrency} at once"
-    few = f"plain jobs, {options.chains} at once"
-    chains = f"{options.chains} chains of {length}"
-    wide = f"a group of {members} and a step"
-    rates: dict[str, list[float]] = {name: [] for name in (many, few, chains, wide)}
+    plain, wide = "plain jobs", f"a group of {members:,} and a step"
+    chains = {number: f"{number:,} chains of {jobs // number:,}" for number in options.chains}
+    rates: dict[str, list[float]] = {name: [] for name in (plain, *chains.values(), wide)}
     steps: list[list[float]] = []
 
-    async def one(name: str, amount: int, concurrency: int, fill: Callable[[Queue], Awaitable[object]]) -> None:
+    async def one(name: str, fill: Callable[[Queue], Awaitable[object]]) -> None:
         await clear(connection)
         async with Queue(url) as queue:
             await fill(queue)
-        rates[name].append(await drain(url, connection, amount, concurrency))
+        amount = await connection.fetchval("SELECT count(*) FROM uno_jobs.live_jobs")
+        rates[name].append(await drain(url, connection, amount, options.concurrency))
 
-    async def fill_chains(queue: Queue) -> None:
-        for number in range(options.chains):
-            await queue.enqueue(chain(echo for _ in range(length)), args=[number])
+    async def fill_chains(queue: Queue, number: int) -> None:
+        for first in range(number):
+            await queue.enqueue(chain(echo for _ in range(jobs // number)), args=[first])
 
     try:
         for _ in range(options.rounds):
-            await one(many, jobs, options.concurrency, lambda q: q.enqueue_many([echo.s(n) for n in range(jobs)]))
-            await one(chains, jobs, options.concurrency, fill_chains)
-            await one(few, jobs, options.chains, lambda q: q.enqueue_many([echo.s(n) for n in range(jobs)]))
-            await one(
-                wide,
-                members + 1,
-                options.concurrency,
-                lambda q: q.enqueue(chain(group(echo.s(n) for n in range(members)), count)),
-            )
+            await one(plain, lambda queue: queue.enqueue_many([echo.s(n) for n in range(jobs)]))
+            for number, name in chains.items():
+                await one(name, functools.partial(fill_chains, number=number))
+            await one(wide, lambda queue: queue.enqueue(chain(group(echo.s(n) for n in range(members)), count)))
             await clear(connection)
             async with Queue(url) as queue:
-                steps.append(await latency(url, connection, queue, options.steps))
+                steps.append(sorted(await latency(url, connection, queue, options.steps)))
+        late = [one[len(one) * 99 // 100] for one in steps]
         return {
             "measured on": await surroundings(connection),
             "rounds": options.rounds,
             "jobs": jobs,
             "concurrency": options.concurrency,
             **{f"{name}, jobs/s": median(values) for name, values in rates.items()},
-            "ratio of chains to plain jobs": ratio(rates[chains], rates[many]),
-            "ratio of chains to plain jobs, as many at once as there are chains": ratio(rates[chains], rates[few]),
-            "ratio of a group and a step to plain jobs": ratio(rates[wide], rates[many]),
+            **{f"ratio of {name} to plain jobs": ratio(rates[name], rates[plain]) for name in (*chains.values(), wide)},
             "step to step on an idle worker, ms, median": median([median(one) for one in steps]),
-            "step to step on an idle worker, ms, 99 of 100": median([sorted(one)[len(one) * 99 // 100] for one in steps]),
+            "step to step on an idle worker, ms, 99 of 100": median(late),
         }
     finally:
         await connection.close()
@@ -142,7 +133,7 @@ def main() -> None:
     """Measure and print."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--concurrency", type=int, default=1000, help="jobs at once in the worker")
-    parser.add_argument("--chains", type=int, default=200, help="how many chains the jobs make")
+    parser.add_argument("--chains", type=int, nargs="+", default=[1000, 200], help="how many chains the jobs make")
     parser.add_argument("--members", type=int, default=10_000, help="how many members the group has")
     parser.add_argument("--steps", type=int, default=200, help="how long the chain is whose steps are timed")
     options = parser.parse_args()

@@ -19,8 +19,13 @@ ROOT = Path(__file__).parents[1]
         ("bulk.py", ["--jobs", "1500", "--rounds", "1"], "ratio of enqueue_many, a transaction of its own"),
         ("idle.py", ["--seconds", "0.2"], "supervisor, resident MB"),
         ("rescue.py", ["--rounds", "1", "--case", "worker"], "kill -9 of a worker process, s, median"),
+        (
+            "workflows.py",
+            ["--jobs", "100", "--chains", "10", "--members", "50", "--steps", "5", "--rounds", "1"],
+            "step to step on an idle worker, ms, median",
+        ),
     ],
-    ids=["drain", "bulk", "idle", "rescue"],
+    ids=["drain", "bulk", "idle", "rescue", "workflows"],
 )
 def test_benchmark(database_url: str, script: str, options: list[str], expected: str) -> None:
     done = subprocess.run(
