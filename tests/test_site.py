@@ -6,14 +6,17 @@ import os
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
+from scripts import guide_pictures
 
 from tests.markdown import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _LOADS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src", "video": "src"}
@@ -71,3 +74,14 @@ def test_the_reference_is_made_from_the_docstrings(site: Path) -> None:
     assert "Enqueue any number of jobs in one transaction" in queue
     errors = (site / "reference" / "errors" / "index.html").read_text(encoding="utf-8")
     assert "A race for a unique key, or for a job, was lost" in errors
+
+
+@pytest.mark.parametrize("draw", guide_pictures.PICTURES, ids=lambda draw: draw.__name__)
+def test_a_picture_of_the_guide_is_what_the_script_draws(draw: Callable[[], guide_pictures.Picture]) -> None:
+    picture = draw()
+    committed = guide_pictures.FOLDER / f"{picture.name}.svg"
+    assert committed.read_text(encoding="utf-8") == picture.svg(), "run python scripts/guide_pictures.py"
+    assert f"![{picture.title}](images/{committed.name})" in (ROOT / "docs" / "workflows.md").read_text(
+        encoding="utf-8"
+    )
+    ET.fromstring(picture.svg())
