@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from tests.cli.steps import a_step, steps_of, written
 from uno_jobs import TaskRegistry
-from uno_jobs.cli.shape import ChainShape, GroupShape, shape
+from uno_jobs.cli.shape import GroupShape, shape, walk
 from uno_jobs.tasks import chain, group, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from uno_jobs.queue.workflow_status import WorkflowStep
 
 
 @pytest.fixture
@@ -93,17 +91,6 @@ def test_whatever_the_edges_each_step_is_shown_once_and_counted(data: Any) -> No
     shown = list(walk(made))
     assert sorted(step.id for step in shown) == [step.id for step in steps if step.task is not None]
     assert made.states == Counter(step.state for step in shown)
-
-
-def walk(part: ChainShape | GroupShape | WorkflowStep) -> Iterator[WorkflowStep]:
-    if isinstance(part, ChainShape):
-        for one in part.parts:
-            yield from walk(one)
-    elif isinstance(part, GroupShape):
-        for member in part.members:
-            yield from walk(member)
-    else:
-        yield part
 
 
 def test_a_workflow_of_any_nesting_and_size_is_laid_out(t: Any) -> None:

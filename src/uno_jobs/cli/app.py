@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from uno_jobs.cli import config, db, dev, enqueue, jobs, status, tasks, worker, workers
+from uno_jobs.cli import config, db, dev, enqueue, jobs, status, tasks, worker, workers, workflows
 
 app = typer.Typer(
     name="uno-jobs",
@@ -41,6 +41,7 @@ app.add_typer(db.app, name="db")
 app.command("enqueue")(enqueue.enqueue)
 app.command("status")(status.status)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(workflows.app, name="workflows")
 app.command("tasks")(tasks.tasks)
 app.command("workers")(workers.workers)
 app.command("config")(config.config)

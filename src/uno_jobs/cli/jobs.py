@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json as json_
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -24,6 +25,8 @@ FIELDS: Final = (
     *("workflow_id", "progress", "progress_message", "cancelled_because", "cancel_request"),
 )
 
+RELATIVES: Final = 20
+"""Most parents, and most children, that are named one by one."""
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="The jobs' ids.")]
 
@@ -83,7 +86,7 @@ def show(
     schema: options.Schema = None,
     json: options.Json = False,
 ) -> None:
-    """Show all that is known of a job: arguments, attempts with their tracebacks, result."""
+    """Show all that is known of a job: arguments, attempts with their tracebacks, result, parents and children."""
     id_ = _parse_id(job)
     settings = options.settings(database_url=database_url, schema=schema)
     found = asking.look(settings, lambda inspector: inspector.job(id_))
@@ -169,9 +172,22 @@ def _write(job: Row) -> None:
         if late := attempt["error_after_commit"]:
             output.write(f"    error after the commit: {output.printable(late)}")
     for kind in ("parents", "children"):
-        if job[kind]:
-            output.write_table(
-                ["job", "task", "state"],
-                [[one["id"], one["task"], one["state"]] for one in job[kind]],
-                title=f"\n{kind}",
-            )
+        _write_relatives(kind, job[kind])
+    if job["workflow_id"] is not None:
+        output.write(f"\nthe whole workflow: uno-jobs workflows show {job['workflow_id']}")
+
+
+def _write_relatives(kind: str, found: list[Row]) -> None:
+    """Write a table of parents or children; of many, those that failed before others, and how many more there are."""
+    if not found:
+        return
+    chosen = sorted(found, key=lambda one: one["state"] != "failed")[:RELATIVES]
+    output.write_table(
+        ["job", "task", "state"],
+        [[one["id"], one["task"] or "(a group's results, joined)", one["state"]] for one in chosen],
+        title=f"\n{kind}",
+    )
+    if more := len(found) - len(chosen):
+        counts = Counter(one["state"] for one in found)
+        said = ", ".join(f"{counts[state]:,} {state}" for state in State if counts[state])
+        output.write(f"… and {more:,} more; of all {len(found):,}: {said}")

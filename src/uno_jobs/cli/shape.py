@@ -7,18 +7,28 @@ that no chain or group can have made leave nothing out: what is between two such
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from uno_jobs.queue.status import JobState
     from uno_jobs.queue.workflow_status import WorkflowStep
 
 MAX_NESTING: Final = 24
 """Groups in groups; what is deeper is listed side by side."""
+
+FOLDED: Final = 20
+"""A group of more members than that shows how many are in which state, and only some members."""
+
+LONG: Final = 40
+"""In a chain of more steps than that, steps in a row that stand alike are one line."""
+
+NAMED: Final[Mapping[str, int]] = {"failed": 50, "running": 5}
+"""How many members of a folded group are shown, by their state."""
 
 _END: Final = -1
 
@@ -192,6 +202,49 @@ class _Shaper:
                 if not left[child]:
                     heapq.heappush(ready, child)
         return rank
+
+
+def walk(chain: ChainShape) -> Iterator[WorkflowStep]:
+    """Yield all steps of a chain, those in its groups included."""
+    waiting: list[WorkflowStep | GroupShape | ChainShape] = [chain]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ChainShape):
+            waiting += reversed(part.parts)
+        elif isinstance(part, GroupShape):
+            waiting += reversed(part.members)
+        else:
+            yield part
+
+
+def shown(members: Sequence[ChainShape], fold: int = FOLDED) -> Sequence[ChainShape]:
+    """Return those members of a group that are shown one by one: all, or of more than ``fold`` those of ``NAMED``."""
+    if len(members) <= fold:
+        return members
+    chosen = {
+        id(member)
+        for state, most in NAMED.items()
+        for member in itertools.islice((one for one in members if one.state == state), most)
+    }
+    return [member for member in members if id(member) in chosen]
+
+
+def runs(chain: ChainShape) -> Iterator[list[WorkflowStep] | WorkflowStep | GroupShape]:
+    """Yield a chain's parts in order; in one longer than ``LONG``, steps in a row that stand alike as one list."""
+    if len(chain.parts) <= LONG:
+        yield from chain.parts
+        return
+    for alike, parts in itertools.groupby(chain.parts, key=_alike):
+        run = list(parts)
+        if alike is None or len(run) <= 3:
+            yield from run
+        else:
+            yield [part for part in run if not isinstance(part, GroupShape)]
+
+
+def _alike(part: WorkflowStep | GroupShape) -> str | None:
+    """Return the state of a step that may share a line with others in the same state."""
+    return None if isinstance(part, GroupShape) or part.state in NAMED else part.state
 
 
 @dataclass(slots=True)

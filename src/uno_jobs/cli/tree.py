@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 from rich.tree import Tree
 
 from uno_jobs.cli import output
-from uno_jobs.cli.shape import ChainShape, GroupShape, shape
+from uno_jobs.cli.shape import FOLDED, NAMED, ChainShape, GroupShape, runs, shape, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections import Counter
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
     from uno_jobs.queue.queue import Queue
+    from uno_jobs.queue.status import JobState
     from uno_jobs.queue.workflow_status import WorkflowGraph, WorkflowStatus, WorkflowStep
 
-SYMBOLS: Final[Mapping[str, str]] = {
+SYMBOLS: Final[Mapping[JobState, str]] = {
     "succeeded": "✓",
     "failed": "✗",
     "cancelled": "⊘",
@@ -28,7 +29,7 @@ SYMBOLS: Final[Mapping[str, str]] = {
     "scheduled": "◷",
     "waiting": "·",
 }
-STYLES: Final[Mapping[str, str]] = {
+STYLES: Final[Mapping[JobState, str]] = {
     "succeeded": "green",
     "failed": "bold red",
     "cancelled": "magenta",
@@ -37,14 +38,6 @@ STYLES: Final[Mapping[str, str]] = {
     "scheduled": "yellow",
     "waiting": "dim",
 }
-FOLDED: Final = 20
-"""A group of more members than that shows how many are in which state, and only some members."""
-
-LONG: Final = 40
-"""In a chain of more steps than that, steps in a row that stand alike are one line."""
-
-NAMED: Final[Mapping[str, int]] = {"failed": 50, "running": 5}
-"""How many members of a folded group are shown, by their state."""
 
 
 async def draw(queue: Queue, workflow_id: UUID | str, *, ids: bool = True, fold: int = FOLDED) -> Tree:
@@ -93,9 +86,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def counted(states: Mapping[Any, int]) -> Text:
+def counted(states: Counter[JobState]) -> Text:
     """Return how many are in which state, in words."""
-    parts = [Text(f"{states[state]:,} {state}", STYLES[state]) for state in SYMBOLS if states.get(state)]
+    parts = [Text(f"{states[state]:,} {state}", STYLES[state]) for state in SYMBOLS if states[state]]
     return Text(", ").join(parts)
 
 
@@ -108,18 +101,12 @@ class _Drawer:
 
     def draw(self, node: Tree, chain: ChainShape) -> None:
         """Add a chain's steps and groups to a node, one after the other."""
-        if len(chain.parts) <= LONG:
-            for part in chain.parts:
-                self._part(node, part)
-            return
-        for state, parts in itertools.groupby(chain.parts, key=_alike):
-            run = list(parts)
-            if state is None or len(run) <= 3:
-                for part in run:
-                    self._part(node, part)
+        for part in runs(chain):
+            if isinstance(part, list):
+                first, last = self._name(part[0]), self._name(part[-1])
+                node.add(_badge(part[0].state, f"{len(part):,} steps, {first} to {last}"))
             else:
-                first, last = (self._name(part) for part in (run[0], run[-1]))
-                node.add(_badge(state, f"{len(run):,} steps, {first} to {last}"))
+                self._part(node, part)
 
     def _part(self, node: Tree, part: WorkflowStep | GroupShape) -> None:
         if not isinstance(part, GroupShape):
@@ -127,20 +114,10 @@ class _Drawer:
             return
         label = Text(f"group of {len(part.members):,}: ").append_text(counted(part.members_by_state))
         group = node.add(label)
-        for member in self._shown(part.members):
+        for member in shown(part.members, self._fold):
             self._member(group, member)
         if len(part.members) > self._fold and (more := part.members_by_state["failed"] - NAMED["failed"]) > 0:
             group.add(Text(f"… and {more:,} more that failed", STYLES["failed"]))
-
-    def _shown(self, members: Sequence[ChainShape]) -> Iterable[ChainShape]:
-        if len(members) <= self._fold:
-            return members
-        shown = {
-            id(member)
-            for state, most in NAMED.items()
-            for member in itertools.islice((one for one in members if one.state == state), most)
-        }
-        return [member for member in members if id(member) in shown]
 
     def _member(self, group: Tree, member: ChainShape) -> None:
         if not member.parts:
@@ -178,14 +155,9 @@ class _Drawer:
             return f"because of {output.cell(task)} ({step.cancelled_because})" if task else ""
         return output.shorten(output.printable(": ".join(part for part in (step.error_type, step.error) if part)), 160)
 
-    def _name(self, step: WorkflowStep | GroupShape) -> str:
-        return "a group" if isinstance(step, GroupShape) else output.cell(step.task)
+    def _name(self, step: WorkflowStep) -> str:
+        return output.cell(step.task)
 
 
-def _alike(part: WorkflowStep | GroupShape) -> str | None:
-    """Return the state of a step that may share a line with others in the same state."""
-    return None if isinstance(part, GroupShape) or part.state in NAMED else part.state
-
-
-def _badge(state: str, name: str) -> Text:
+def _badge(state: JobState, name: str) -> Text:
     return Text.assemble((SYMBOLS[state], STYLES[state]), f" {name}  ", (state, STYLES[state]))
