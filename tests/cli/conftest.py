@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Command = Callable[..., "Result"]
+
+WORKER = "00000000-0000-4000-8000-000000000001"
 
 TASKS = [
     {
@@ -81,14 +84,37 @@ def execute(url: str, statement: str, *args: Any) -> list[Any]:
     return asyncio.run(work())
 
 
+def settle(url: str, id_: str, outcome: str, **more: Any) -> None:
+    """Let the registered worker start a job and end it so."""
+    execute(
+        url,
+        "UPDATE uno_jobs.live_jobs SET state = 'running', worker_id = $2, lease = 7, attempt = attempt + 1, "
+        "started_at = now() WHERE id = $1",
+        uuid.UUID(id_),
+        uuid.UUID(WORKER),
+    )
+    done = [uuid.UUID(id_)] if outcome == "succeeded" else []
+    others = [] if done else [{"id": id_, "lease": 7, "outcome": outcome, **more}]
+    execute(
+        url,
+        "SELECT * FROM uno_jobs.finish($1, $2, $3, $4, $5)",
+        uuid.UUID(WORKER),
+        done,
+        [7] * len(done),
+        ["1"] * len(done),
+        json.dumps(others),
+    )
+
+
 @pytest.fixture
 def with_tasks(database_url: str) -> str:
     """A database where a living worker has recorded its tasks."""
     execute(
         database_url,
-        "SELECT uno_jobs.register_worker('00000000-0000-4000-8000-000000000001', "
+        "SELECT uno_jobs.register_worker($2, "
         "'00000000-0000-4000-8000-000000000002', NULL, 4711, 'host-a', 1, 10, '{mail,default}', $1)",
         json.dumps(TASKS),
+        uuid.UUID(WORKER),
     )
     return database_url
 

@@ -5,33 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from tests.cli.conftest import execute
-
-WORKER = "00000000-0000-4000-8000-000000000001"
-
-
-def settle(url: str, id_: str, outcome: str, **more: Any) -> None:
-    """Let the registered worker start a job and end it so."""
-    import json
-
-    execute(
-        url,
-        "UPDATE uno_jobs.live_jobs SET state = 'running', worker_id = $2, lease = 7, attempt = attempt + 1, "
-        "started_at = now() WHERE id = $1",
-        uuid.UUID(id_),
-        uuid.UUID(WORKER),
-    )
-    done = [uuid.UUID(id_)] if outcome == "succeeded" else []
-    others = [] if done else [{"id": id_, "lease": 7, "outcome": outcome, **more}]
-    execute(
-        url,
-        "SELECT * FROM uno_jobs.finish($1, $2, $3, $4, $5)",
-        uuid.UUID(WORKER),
-        done,
-        [7] * len(done),
-        ["1"] * len(done),
-        json.dumps(others),
-    )
+from tests.cli.conftest import WORKER, execute, settle
 
 
 def test_an_enqueued_job_has_what_it_was_given(command: Any, with_tasks: str) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import uno_jobs
 from uno_jobs import JobHandle, Queue, SyncQueue, configure, task
-from uno_jobs.queue import JobStatus, SyncJobHandle
+from uno_jobs.queue import JobStatus, SyncJobHandle, WorkflowGraph, WorkflowStatus
 
 
 @task
@@ -30,6 +30,11 @@ async def asynchronous() -> None:
         assert_type(await queue.enqueue_many([count.s("a"), count.s("b")]), list[JobHandle[int]])
         assert_type(await queue.enqueue_many([(count, ["a"]), ("count", ["b"])]), list[JobHandle[Any]])
         assert_type(await queue.job(handle.id), JobStatus)
+        assert_type(await handle.workflow(), WorkflowStatus)
+        assert_type(await queue.workflow(handle.id), WorkflowStatus)
+        assert_type(await queue.workflow_graph(handle.id), WorkflowGraph)
+        assert_type(await queue.workflows(limit=3, state="failed"), list[WorkflowStatus])
+        await queue.workflows(state="ready")  # expect-error
         await queue.enqueue(count, ["word"], priority="urgent")  # expect-error
         await queue.enqueue(count, ["word"], prioritty="high")  # expect-error
         await queue.enqueue(count, "word", on_duplicate="ignore")  # expect-error
@@ -45,6 +50,8 @@ def synchronous() -> None:
         assert_type(handle.result(timeout=3), int)
         assert_type(queue.enqueue_many([count.s("a")]), list[SyncJobHandle[int]])
         assert_type(queue.get(handle.id), SyncJobHandle[Any])
+        assert_type(handle.workflow(), WorkflowStatus)
+        assert_type(queue.workflows(), list[WorkflowStatus])
         queue.enqueue(count, ["word"], run_at="tomorrow")  # expect-error
     SyncQueue(3)  # expect-error
     assert_type(uno_jobs.__version__, str)

@@ -8,6 +8,7 @@ from uno_jobs.queue.moves import CancelResult
 from uno_jobs.queue.queue import Queue
 from uno_jobs.queue.status import JobStatus
 from uno_jobs.queue.sync import SyncQueue
+from uno_jobs.queue.workflow_status import WorkflowGraph, WorkflowStatus, WorkflowStep
 
 __all__ = [
     "CancelResult",
@@ -16,6 +17,9 @@ __all__ = [
     "Queue",
     "SyncJobHandle",
     "SyncQueue",
+    "WorkflowGraph",
+    "WorkflowStatus",
+    "WorkflowStep",
     "configure",
     "get_default_queue",
     "get_default_sync_queue",
