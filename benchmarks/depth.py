@@ -1,0 +1,143 @@
+"""How much slower a worker is in a database that has much in it, than in an empty one of the same run.
+
+Three worlds, measured in turns with the empty one: many ready, scheduled and finished jobs; dead rows that a snapshot
+keeps, after so many jobs went through; and four long transactions that read, whose rate is followed second by second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from _common import arguments, benchmark_database, median, run, show, surroundings
+from _worlds import databases, fill_with, rate, running, tidy
+
+PIN = "SELECT count(*) FROM pg_class"
+
+
+async def pinned(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """Return a connection whose transaction holds a snapshot."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    await connection.fetchval(PIN)
+    return connection
+
+
+async def measure_depth(
+    urls: dict[str, str], jobs: int, rounds: int, worlds: dict[str, int], churn: int
+) -> dict[str, Any]:
+    """Return the medians of the rates, and what they are of the empty database's."""
+    hands = {name: await asyncpg.connect(url) for name, url in urls.items()}
+    numbers = {"empty": 1, "deep": worlds["ready"] + 1, "held": churn + 1}
+    try:
+        for state, count in worlds.items():
+            await fill_with(hands["deep"], state, count)
+        await tidy(hands["deep"])
+        holder = await pinned(urls["held"])
+        await fill_with(hands["held"], "ready", churn)
+        await rate(urls["held"], hands["held"], churn)
+        rates: dict[str, list[float]] = {name: [] for name in urls}
+        for _ in range(rounds):
+            for name, hand in hands.items():
+                # The deep one has enough, but what was taken is put back behind, so that it stays as deep.
+                await fill_with(hand, "ready", jobs, start=numbers[name])
+                numbers[name] += jobs
+                await tidy(hand)
+                rates[name].append(await rate(urls[name], hand, jobs))
+        await holder.close()
+        middle = {name: median(values) for name, values in rates.items()}
+        return {
+            "measured on": await surroundings(hands["empty"]),
+            "rounds": rounds,
+            "jobs": jobs,
+            "in the deep database": worlds,
+            "churned under the snapshot": churn,
+            **{f"{name}, jobs/s": value for name, value in middle.items()},
+            **{f"ratio of {name} to empty": middle[name] / middle["empty"] for name in ("deep", "held")},
+        }
+    finally:
+        for hand in hands.values():
+            await hand.close()
+
+
+async def measure_readers(url: str, seconds: int) -> dict[str, Any]:
+    """Follow the rate before, under and after four overlapping readers; the queue is kept full meanwhile."""
+    hand = await asyncpg.connect(url)
+    filler = await asyncpg.connect(url)
+    number, stop = 1, asyncio.Event()
+
+    async def keep_full() -> None:
+        nonlocal number
+        while not stop.is_set():
+            ready = await filler.fetchval(
+                "SELECT count(*) FROM (SELECT FROM uno_jobs.live_jobs WHERE state = 'ready' LIMIT 100000) s"
+            )
+            if ready < 50_000:
+                await fill_with(filler, "ready", 50_000, start=number)
+                number += 50_000
+            else:
+                await asyncio.sleep(0.1)
+
+    async def rates(count: int) -> list[float]:
+        found: list[float] = []
+        for _ in range(count):
+            before = await hand.fetchval("SELECT clock_timestamp()")
+            await asyncio.sleep(1)
+            done, span = await hand.fetchrow(
+                "SELECT count(*), extract(epoch FROM clock_timestamp() - $1)::float FROM uno_jobs.outcomes "
+                "WHERE finished_at > $1",
+                before,
+            )
+            found.append(done / span)
+        return found
+
+    filling = asyncio.create_task(keep_full())
+    async with running(url):
+        await asyncio.sleep(3)
+        before = await rates(seconds)
+        readers, under = [], []
+        for _ in range(4):
+            readers.append(await pinned(url))
+            under += await rates(seconds // 2)
+            if len(readers) > 2:
+                await readers.pop(0).close()
+        for reader in readers:
+            await reader.close()
+        after = await rates(seconds)
+    stop.set()
+    await filling
+    await hand.close()
+    await filler.close()
+    usual = median(before)
+    return {
+        "before the readers, jobs/s": usual,
+        "ratio under readers, median": median(under) / usual,
+        "ratio under readers, worst of three seconds": min(
+            sum(under[i : i + 3]) / 3 for i in range(len(under) - 2)
+        ) / usual,
+        "ratio after them, first five seconds": sum(after[:5]) / 5 / usual,
+        "ratio after them, then": median(after[5:]) / usual,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__ or "", jobs=50_000, rounds=3)
+    parser.add_argument("--ready", type=int, default=1_000_000)
+    parser.add_argument("--scheduled", type=int, default=1_000_000)
+    parser.add_argument("--finished", type=int, default=10_000_000)
+    parser.add_argument("--churn", type=int, default=200_000)
+    parser.add_argument("--seconds", type=int, default=20, help="before and after the readers")
+    options = parser.parse_args()
+    worlds = {"finished": options.finished, "scheduled": options.scheduled, "ready": options.ready}
+    with benchmark_database(options.url) as url:
+        with databases(url, "empty", "deep", "held") as urls:
+            results = run(measure_depth(urls, options.jobs, options.rounds, worlds, options.churn))
+        with databases(url, "readers") as urls:
+            results |= run(measure_readers(urls["readers"], options.seconds))
+    show(results, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()
