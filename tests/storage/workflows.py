@@ -33,14 +33,18 @@ async def put_workflow(lab: Lab, nodes: Sequence[Node], *, on: Any = None) -> li
     connection = on or lab.eye
     workflow = uuids.uuid7()
     ids = [uuids.uuid7() for _ in nodes]
-    edges = [(ids[parent], ids[n], at) for n, node in enumerate(nodes) for at, parent in enumerate(node.parents)]
+    edges = [
+        (ids[parent], ids[n], kind_of(node), at)
+        for n, node in enumerate(nodes)
+        for at, parent in enumerate(node.parents)
+    ]
     async with connection.transaction():
         await connection.execute(
             "SELECT uno_jobs.enqueue_edges($1, $2, $3, $4)",
             [edge[0] for edge in edges],
             [edge[1] for edge in edges],
-            ["chain"] * len(edges),
             [edge[2] for edge in edges],
+            [edge[3] for edge in edges],
         )
         count = len(nodes)
         await connection.execute(
@@ -73,5 +77,9 @@ def step_of(node: Node, ids: Sequence[UUID]) -> str | None:
     flow = None if node.flow is None else str(ids[node.flow])
     if node.names is None:
         return None if flow is None else json.dumps({"takes": False, "flow": flow})
-    kind = "chain" if len(node.parents) == 1 else "member"
-    return json.dumps({"kind": kind, "flow": flow, "names": node.names})
+    return json.dumps({"kind": kind_of(node), "flow": flow, "names": node.names})
+
+
+def kind_of(node: Node) -> str:
+    """What the edges to a node's parents are."""
+    return "member" if node.join or len(node.parents) != 1 else "chain"

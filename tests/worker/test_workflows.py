@@ -89,6 +89,10 @@ async def test_groups_of_groups_and_empty_ones_result_in_lists(database: Databas
     async with Queue(database.url) as queue, running(database.url):
         assert await (await queue.enqueue(nested)).result(timeout=LIMIT) == [2, [4, 6], [], 16]
         assert await (await queue.enqueue(group([]))).result(timeout=LIMIT) == []
+        assert await (await queue.enqueue(chain(double.s(1), group([])))).result(timeout=LIMIT) == []
+        assert await (await queue.enqueue(chain(double.s(1), group([]), total))).result(timeout=LIMIT) == 0
+        after_group = chain(group([double.s(1), double.s(2)]), group([]), total)
+        assert await (await queue.enqueue(after_group)).result(timeout=LIMIT) == 0
         wide = group([double.s(n) for n in range(1200)]) | group([total.s() for _ in range(3)]) | total
         assert await (await queue.enqueue(wide)).result(timeout=LIMIT) == 3 * sum(2 * n for n in range(1200))
 

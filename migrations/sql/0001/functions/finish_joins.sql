@@ -1,5 +1,6 @@
 -- A join is a place in a workflow where a group's results come together; nothing runs there. One of its parents may have
--- failed where something after it runs all the same: then it ends as cancelled, and yet with its list.
+-- failed where something after it runs all the same: then it ends as cancelled, and yet with its list. An empty group waits
+-- for the step before it, by an edge of kind chain, and does not list it.
 CREATE FUNCTION uno_jobs.finish_joins(p_joins uuid[]) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -18,7 +19,8 @@ BEGIN
         SELECT g.id, g.has_children, coalesce(r.results, '[]') AS results, r.because
         FROM gone g
         LEFT JOIN LATERAL (
-            SELECT jsonb_agg(CASE WHEN o.state = 'succeeded' THEN o.result END ORDER BY e.position) AS results,
+            SELECT jsonb_agg(CASE WHEN o.state = 'succeeded' THEN o.result END ORDER BY e.position)
+                   FILTER (WHERE e.kind = 'member') AS results,
                    (array_agg(coalesce(o.cancelled_because, o.id) ORDER BY e.position)
                     FILTER (WHERE o.state <> 'succeeded'))[1] AS because
             FROM uno_jobs.job_edges e JOIN uno_jobs.outcomes o ON o.id = e.parent_id
