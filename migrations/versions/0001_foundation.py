@@ -48,6 +48,7 @@ def downgrade(schema: str) -> None:
         for file in sorted((SQL / names[kind]).glob("*.sql")):
             execute(f"DROP {kind} IF EXISTS {quoted}.{file.stem} CASCADE", "uno_jobs")
     for table in (
+        "retention_walks", "retention",
         "chore_leases", "progress", "result_waiters", "workflow_cancellations", "cancel_requests", "hungry", "queues",
         "workers", "task_versions", "pending_counts", "pending_releases", "job_edges", "outcomes", "attempts",
         "live_jobs", "jobs", "schema_info",

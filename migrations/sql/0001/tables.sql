@@ -342,3 +342,37 @@ COMMENT ON COLUMN uno_jobs.chore_leases.chore IS 'The chore.';
 COMMENT ON COLUMN uno_jobs.chore_leases.holder IS 'The worker that does it.';
 COMMENT ON COLUMN uno_jobs.chore_leases.term IS 'Grows with every change of holder.';
 COMMENT ON COLUMN uno_jobs.chore_leases.until IS 'The holder renews before then.';
+
+CREATE TABLE uno_jobs.retention (
+    scope text NOT NULL CHECK (scope IN ('default', 'queue', 'task')),
+    name  text NOT NULL,
+    state uno_jobs.job_state NOT NULL CHECK (state IN ('succeeded', 'failed', 'cancelled')),
+    keep  interval CHECK (keep BETWEEN interval '0' AND interval '1000 years'),
+    PRIMARY KEY (scope, name, state),
+    CONSTRAINT default_has_no_name CHECK ((scope = 'default') = (name = ''))
+);
+COMMENT ON TABLE  uno_jobs.retention IS 'For how long finished jobs are kept. A task''s rule comes before its queue''s, and that before the default.';
+COMMENT ON COLUMN uno_jobs.retention.scope IS 'default, queue or task.';
+COMMENT ON COLUMN uno_jobs.retention.name IS 'The queue''s or the task''s name; empty for the default.';
+COMMENT ON COLUMN uno_jobs.retention.state IS 'How the jobs ended.';
+COMMENT ON COLUMN uno_jobs.retention.keep IS 'How long after their end they are kept; null: for ever.';
+INSERT INTO uno_jobs.retention (scope, name, state, keep)
+VALUES ('default', '', 'succeeded', '7 days'), ('default', '', 'failed', '30 days'), ('default', '', 'cancelled', '7 days');
+
+CREATE TABLE uno_jobs.retention_walks (
+    walk      text PRIMARY KEY,
+    keep      interval,
+    rules     text NOT NULL,
+    reached   uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    kept_workflow uuid,
+    resume_at timestamptz NOT NULL DEFAULT '-infinity',
+    removed   bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+COMMENT ON TABLE  uno_jobs.retention_walks IS 'How far the removal of finished jobs has come, so that what is kept is not looked at again and again.';
+COMMENT ON COLUMN uno_jobs.retention_walks.walk IS 'The time for which what it removes is kept; lap: it goes round and finds what the others passed by.';
+COMMENT ON COLUMN uno_jobs.retention_walks.keep IS 'The same as an interval; null for the lap.';
+COMMENT ON COLUMN uno_jobs.retention_walks.rules IS 'Digest of the rules under which it has walked; when they change it begins anew.';
+COMMENT ON COLUMN uno_jobs.retention_walks.reached IS 'The last job that it has passed, in the order of ids.';
+COMMENT ON COLUMN uno_jobs.retention_walks.kept_workflow IS 'The workflow of that job, where it was found to be kept.';
+COMMENT ON COLUMN uno_jobs.retention_walks.resume_at IS 'There is nothing to do for it before then.';
+COMMENT ON COLUMN uno_jobs.retention_walks.removed IS 'Jobs that it has removed.';
