@@ -362,7 +362,7 @@ VALUES ('default', '', 'succeeded', '7 days'), ('default', '', 'failed', '30 day
 CREATE TABLE uno_jobs.retention_walks (
     walk      text PRIMARY KEY,
     keep      interval,
-    rules     text NOT NULL,
+    rules     text,
     reached   uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     kept_workflow uuid,
     resume_at timestamptz NOT NULL DEFAULT '-infinity',
@@ -371,8 +371,9 @@ CREATE TABLE uno_jobs.retention_walks (
 COMMENT ON TABLE  uno_jobs.retention_walks IS 'How far the removal of finished jobs has come, so that what is kept is not looked at again and again.';
 COMMENT ON COLUMN uno_jobs.retention_walks.walk IS 'The time for which what it removes is kept; lap: it goes round and finds what the others passed by.';
 COMMENT ON COLUMN uno_jobs.retention_walks.keep IS 'The same as an interval; null for the lap.';
-COMMENT ON COLUMN uno_jobs.retention_walks.rules IS 'Digest of the rules under which it has walked; when they change it begins anew.';
+COMMENT ON COLUMN uno_jobs.retention_walks.rules IS 'In the lap''s row, a digest of the rules under which all have walked; when they change, all begin anew.';
 COMMENT ON COLUMN uno_jobs.retention_walks.reached IS 'The last job that it has passed, in the order of ids.';
 COMMENT ON COLUMN uno_jobs.retention_walks.kept_workflow IS 'The workflow of that job, where it was found to be kept.';
 COMMENT ON COLUMN uno_jobs.retention_walks.resume_at IS 'There is nothing to do for it before then.';
 COMMENT ON COLUMN uno_jobs.retention_walks.removed IS 'Jobs that it has removed.';
+INSERT INTO uno_jobs.retention_walks (walk, rules) VALUES ('lap', '');

@@ -26,6 +26,15 @@ class Promoted(NamedTuple):
     next_due: datetime | None
 
 
+class Pruned(NamedTuple):
+    """What a step of the removal of finished jobs did."""
+
+    walked: int
+    removed: int
+    behind: float
+    """Seconds."""
+
+
 class Gateway:
     """The functions of one schema, on one asyncpg connection. Errors are asyncpg's own."""
 
@@ -163,6 +172,13 @@ class Gateway:
         """
         row = (await self._rows("SELECT * FROM {}.mend_waiting($1, $2)", after, limit))[0]
         return row[0], row[1]
+
+    async def prune(self, limit: int) -> Pruned:
+        """Remove finished jobs past their retention, looking at no more than ``limit`` for each length of time."""
+        rows = await self._rows(
+            "SELECT walked, removed, extract(epoch FROM behind)::float8 FROM {}.prune($1)", limit
+        )
+        return Pruned(*rows[0])
 
     async def set_progress(self, job: UUID, lease: int, fraction: float, message: str) -> None:
         """Record a job's progress, if its lease still stands."""

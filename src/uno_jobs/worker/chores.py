@@ -43,12 +43,14 @@ class Chores:
         max_lost: int,
         promoted: Callable[[], None],
         in_doubt: Callable[[], None],
+        lead: Callable[[float], None],
     ) -> None:
         self._line = line
         self._identity = identity
         self._max_lost = max_lost
         self._promoted = promoted
         self._in_doubt = in_doubt
+        self._lead = lead
         self._watcher = Watcher()
         self._own_beat: int | None = None
         self._own_due = 0.0
@@ -85,6 +87,7 @@ class Chores:
         await self._watch(gateway)
         if not await gateway.take_chore("maintenance", self._identity.id, LEASE):
             return ROUND
+        self._lead(LEASE)
         wait = await self._promote(gateway)
         if await gateway.expire(BATCH) == BATCH:
             wait = 0.0

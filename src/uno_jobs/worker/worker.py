@@ -30,6 +30,7 @@ from uno_jobs.worker.lanes import make_lanes
 from uno_jobs.worker.line import LINE_TROUBLE, Line
 from uno_jobs.worker.listener import Listener
 from uno_jobs.worker.progress import ProgressWriter
+from uno_jobs.worker.pruner import Pruner
 from uno_jobs.worker.reconciler import Reconciler
 
 if TYPE_CHECKING:
@@ -111,8 +112,11 @@ class Worker:
         self.reconciler = Reconciler(
             side, self.identity, self.holdings, self.claimer.gate, self.executor.stop_job, pooled=config.pooled
         )
-        self.chores = Chores(side, self.identity, config.max_lost, self.claimer.wake, self._reconcile)
-        self._parts: list[Part] = [self.reconciler, self.chores, self.completer, self.progress]
+        self.pruner = Pruner(self._line("retention"))
+        self.chores = Chores(
+            side, self.identity, config.max_lost, self.claimer.wake, self._reconcile, self.pruner.lead
+        )
+        self._parts: list[Part] = [self.reconciler, self.chores, self.pruner, self.completer, self.progress]
         self.listener: Listener | None = None
         if not config.pooled:
             self.listener = Listener(

@@ -2,7 +2,7 @@
 -- What the filter does not name is kept for ever. LEFT JOINs by primary key into a table of a page: no more than a look each.
 CREATE FUNCTION uno_jobs.kept_until(
     p_ids uuid[], p_older_than interval DEFAULT NULL, p_states text[] DEFAULT NULL, p_queue text DEFAULT NULL, p_task text DEFAULT NULL
-) RETURNS TABLE (id uuid, workflow_id uuid, state uno_jobs.job_state, finished_at timestamptz, keep interval, ends_at timestamptz)
+) RETURNS TABLE (id uuid, workflow_id uuid, state uno_jobs.job_state, finished_at timestamptz, ends_at timestamptz)
 LANGUAGE sql STABLE
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
@@ -10,7 +10,7 @@ SET enable_bitmapscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
-    SELECT r.id, r.workflow_id, r.state, r.finished_at, r.keep,
+    SELECT r.id, r.workflow_id, r.state, r.finished_at,
            CASE WHEN r.wanted THEN coalesce(r.finished_at + r.keep, 'infinity') ELSE 'infinity' END
     FROM (
         SELECT o.id, j.workflow_id, o.state, o.finished_at,

@@ -6,15 +6,13 @@
 --
 -- Nobody is waited for: what somebody has locked, or has retried since the look, is passed by.
 --
--- p_front: the caller comes again to where this stops. Where most rows will be over soon it stops at the first of these, and
--- waits_until says when; what is kept far longer than its neighbours never holds it up.
 -- p_skip: a workflow that the last call found to be kept, and whose rows may go on here.
 CREATE FUNCTION uno_jobs.prune_range(
-    p_after uuid, p_until uuid, p_limit integer, p_skip uuid DEFAULT NULL, p_front interval DEFAULT NULL,
-    p_older_than interval DEFAULT NULL, p_states text[] DEFAULT NULL, p_queue text DEFAULT NULL, p_task text DEFAULT NULL,
+    p_after uuid, p_until uuid, p_limit integer, p_skip uuid DEFAULT NULL, p_older_than interval DEFAULT NULL,
+    p_states text[] DEFAULT NULL, p_queue text DEFAULT NULL, p_task text DEFAULT NULL,
     p_dry boolean DEFAULT false,
     OUT walked integer, OUT succeeded integer, OUT failed integer, OUT cancelled integer, OUT kept integer,
-    OUT reached uuid, OUT kept_workflow uuid, OUT waits_until timestamptz
+    OUT reached uuid, OUT kept_workflow uuid
 )
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -31,10 +29,6 @@ DECLARE
     v_ends timestamptz[];
     v_workflows uuid[];
     v_whole uuid[];
-    v_soon uuid[];
-    v_due integer;
-    v_soon_plain integer;
-    v_first uuid;
     v_gone uuid[];
 BEGIN
     succeeded := 0;
@@ -51,34 +45,18 @@ BEGIN
 
     SELECT array_agg(k.id) FILTER (WHERE k.ends_at <= v_now AND k.workflow_id IS NULL),
            array_agg(k.finished_at) FILTER (WHERE k.ends_at <= v_now AND k.workflow_id IS NULL),
-           count(*) FILTER (WHERE k.ends_at <= v_now AND k.workflow_id IS NULL),
-           count(*) FILTER (WHERE k.ends_at > v_now AND k.ends_at <= v_now + k.keep / 8 AND k.keep <= p_front AND k.workflow_id IS NULL),
            array_agg(DISTINCT k.workflow_id) FILTER (WHERE k.workflow_id IS NOT NULL AND k.workflow_id IS DISTINCT FROM p_skip),
            count(*) FILTER (WHERE k.ends_at <= v_now)
-    INTO v_over, v_ends, v_due, v_soon_plain, v_workflows, kept
+    INTO v_over, v_ends, v_workflows, kept
     FROM uno_jobs.kept_until(v_seen, p_older_than, p_states, p_queue, p_task) k;
 
     IF v_workflows IS NOT NULL THEN
-        SELECT array_agg(w.workflow_id) FILTER (WHERE w.ends_at <= v_now),
-               array_agg(w.workflow_id) FILTER (WHERE w.ends_at > v_now AND w.ends_at <= v_now + w.keep / 8 AND w.keep <= p_front)
-        INTO v_whole, v_soon
-        FROM uno_jobs.workflows_kept_until(
+        v_whole := ARRAY(SELECT w.workflow_id FROM uno_jobs.workflows_kept_until(
             v_workflows, ARRAY(SELECT j.id FROM uno_jobs.jobs j WHERE j.workflow_id = ANY (v_workflows)),
-            p_older_than, p_states, p_queue, p_task) w;
-        SELECT j.workflow_id INTO kept_workflow FROM uno_jobs.jobs j WHERE j.id = reached AND NOT j.workflow_id = ANY (coalesce(v_whole, '{}'));
+            p_older_than, p_states, p_queue, p_task) w WHERE w.ends_at <= v_now);
+        SELECT j.workflow_id INTO kept_workflow FROM uno_jobs.jobs j WHERE j.id = reached AND NOT j.workflow_id = ANY (v_whole);
     ELSIF p_skip IS NOT NULL THEN
         SELECT j.workflow_id INTO kept_workflow FROM uno_jobs.jobs j WHERE j.id = reached;
-    END IF;
-
-    IF v_soon_plain + coalesce(cardinality(v_soon), 0) > v_due + coalesce(cardinality(v_whole), 0) THEN
-        SELECT f.id, f.ends_at INTO v_first, waits_until
-        FROM (SELECT k.id, k.ends_at FROM uno_jobs.kept_until(v_seen, p_older_than, p_states, p_queue, p_task) k
-              WHERE k.ends_at > v_now AND k.ends_at <= v_now + k.keep / 8 AND k.keep <= p_front AND k.workflow_id IS NULL
-              UNION ALL
-              SELECT j.id, v_now FROM uno_jobs.jobs j WHERE j.workflow_id = ANY (v_soon) AND j.id > p_after) f
-        ORDER BY f.id LIMIT 1;
-        reached := coalesce((SELECT s.id FROM unnest(v_seen) AS s (id) WHERE s.id < v_first ORDER BY s.id DESC LIMIT 1), p_after);
-        kept_workflow := NULL;
     END IF;
 
     IF p_dry THEN
@@ -101,7 +79,7 @@ BEGIN
                                 WHERE e.parent_id = g.id)
               FOR UPDATE OF o SKIP LOCKED) p;
     END IF;
-    IF v_whole IS NOT NULL THEN
+    IF cardinality(v_whole) > 0 THEN
         -- What could not be locked is a job that is not looked at, and keeps its workflow.
         v_over := ARRAY(SELECT o.id FROM uno_jobs.jobs j JOIN uno_jobs.outcomes o ON o.id = j.id
                         WHERE j.workflow_id = ANY (v_whole) FOR UPDATE OF o SKIP LOCKED);
@@ -114,5 +92,5 @@ BEGIN
     END IF;
     kept := greatest(kept - succeeded - failed - cancelled, 0);
 END $$;
-COMMENT ON FUNCTION uno_jobs.prune_range(uuid, uuid, integer, uuid, interval, interval, text[], text, text, boolean) IS
+COMMENT ON FUNCTION uno_jobs.prune_range(uuid, uuid, integer, uuid, interval, text[], text, text, boolean) IS
     'Remove finished jobs of a range of ids whose time is over; says how many were looked at, removed by state, and kept for others'' sake, and how far it came.';
