@@ -24,8 +24,10 @@ ROOT = Path(__file__).parents[1]
             ["--jobs", "100", "--chains", "10", "--members", "50", "--steps", "5", "--rounds", "1"],
             "step to step on an idle worker, ms, median",
         ),
+        ("retention.py", ["--jobs", "300", "--history", "20000", "--rounds", "1"], "ratio"),
+        ("retention_size.py", ["--jobs", "20", "--days", "1"], "growth in the last half"),
     ],
-    ids=["drain", "bulk", "idle", "rescue", "workflows"],
+    ids=["drain", "bulk", "idle", "rescue", "workflows", "retention", "retention_size"],
 )
 def test_benchmark(database_url: str, script: str, options: list[str], expected: str) -> None:
     done = subprocess.run(

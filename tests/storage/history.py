@@ -20,7 +20,8 @@ WITH n AS MATERIALIZED (
     SELECT id, now() - $2::interval, 5, $5, '1', $6, $7, '[]', '{}' FROM n
 ), tried AS (
     INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome)
-    SELECT id, i, now() - $3::interval, now() - $3::interval, gen_random_uuid(), 1, $4::text::uno_jobs.attempt_outcome FROM n
+    SELECT id, i, now() - $3::interval, now() - $3::interval, gen_random_uuid(), 1,
+           $4::text::uno_jobs.attempt_outcome FROM n
 )
 INSERT INTO uno_jobs.outcomes (id, finished_at, started_at, state, attempt, failures, lost, error_type, error)
 SELECT id, now() - $3::interval, now() - $3::interval, $4::text::uno_jobs.job_state, 1, ($4 = 'failed')::integer, 0, $8,

@@ -122,8 +122,14 @@ async def test_nothing_of_a_job_is_left_in_any_table(lab: Lab) -> None:
 async def test_a_workflow_goes_whole(lab: Lab) -> None:
     """Naively the step that succeeded goes first, and a retry of the one that failed finds nothing before it."""
     waits, over, runs = (uuid.uuid4() for _ in range(3))
-    first = [*await put_finished(lab, age=20, workflow=waits), *await put_finished(lab, age=20, state="failed", workflow=waits)]
-    second = [*await put_finished(lab, 3, age=31, workflow=over), *await put_finished(lab, age=31, state="failed", workflow=over)]
+    first = [
+        *await put_finished(lab, age=20, workflow=waits),
+        *await put_finished(lab, age=20, state="failed", workflow=waits),
+    ]
+    second = [
+        *await put_finished(lab, 3, age=31, workflow=over),
+        *await put_finished(lab, age=31, state="failed", workflow=over),
+    ]
     third = await put_finished(lab, age=60, workflow=runs)
     (live,) = await lab.put()
     await lab.eye.execute("UPDATE uno_jobs.jobs SET workflow_id = $1 WHERE id = $2", runs, live)

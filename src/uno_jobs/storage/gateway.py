@@ -175,9 +175,7 @@ class Gateway:
 
     async def prune(self, limit: int) -> Pruned:
         """Remove finished jobs past their retention, looking at no more than ``limit`` for each length of time."""
-        rows = await self._rows(
-            "SELECT walked, removed, extract(epoch FROM behind)::float8 FROM {}.prune($1)", limit
-        )
+        rows = await self._rows("SELECT walked, removed, extract(epoch FROM behind)::float8 FROM {}.prune($1)", limit)
         return Pruned(*rows[0])
 
     async def set_progress(self, job: UUID, lease: int, fraction: float, message: str) -> None:

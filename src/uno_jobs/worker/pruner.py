@@ -1,4 +1,4 @@
-"""Removes finished jobs past their retention, in one of the workers, at a pace that leaves the database to the others."""
+"""Removes finished jobs past their retention, at a pace that leaves the database to the others."""
 
 from __future__ import annotations
 

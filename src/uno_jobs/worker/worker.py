@@ -113,9 +113,7 @@ class Worker:
             side, self.identity, self.holdings, self.claimer.gate, self.executor.stop_job, pooled=config.pooled
         )
         self.pruner = Pruner(self._line("retention"))
-        self.chores = Chores(
-            side, self.identity, config.max_lost, self.claimer.wake, self._reconcile, self.pruner.lead
-        )
+        self.chores = Chores(side, self.identity, config.max_lost, self.claimer.wake, self._reconcile, self.pruner.lead)
         self._parts: list[Part] = [self.reconciler, self.chores, self.pruner, self.completer, self.progress]
         self.listener: Listener | None = None
         if not config.pooled:
