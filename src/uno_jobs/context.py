@@ -6,17 +6,20 @@ import json
 import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
-from uno_jobs.errors import InvalidOption, NoCurrentJob
+from uno_jobs.answers import Added, Answer, Reported
+from uno_jobs.errors import InvalidOption, JobAlreadyFinished, NoCurrentJob, TransactionNotAvailable
 from uno_jobs.storable import check_text, from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from contextvars import Token
     from datetime import datetime
-    from uuid import UUID
 
+    from uno_jobs.parents import Parent
+    from uno_jobs.queue.additions import Additions
     from uno_jobs.runners.invocation import Plan
+    from uno_jobs.tasks.step import Step
     from uno_jobs.transactions.block import JobTransaction, Kind
     from uno_jobs.transactions.source import Transactions
     from uno_jobs.transactions.state import TransactionState
@@ -48,42 +51,17 @@ class JobControl(Protocol):
         """
         ...
 
+    async def succeed(self, job: Job, result: str) -> None:
+        """Record the success of a job that has added steps, and them, in one transaction.
+
+        Raises:
+            LeaseLost: The attempt is over.
+        """
+        ...
+
     def transaction_changed(self, job: Job) -> None:
         """Hear that ``job.transaction_state`` has changed: its commit is under way, or over. Called from any thread."""
         ...
-
-
-class Reported:
-    """A progress that has been reported: awaiting it waits until it is in the database."""
-
-    __slots__ = ("_job",)
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        control = self._job.control
-        if control is not None:
-            yield from control.flush_progress(self._job).__await__()
-
-
-class Answer:
-    """Yes or no, read as ``bool(...)`` or with ``await``, whichever suits the colour of the task."""
-
-    __slots__ = ("_yes",)
-
-    def __init__(self, yes: bool) -> None:
-        self._yes = yes
-
-    def __bool__(self) -> bool:
-        return self._yes
-
-    def __await__(self) -> Generator[Any, Any, bool]:
-        return self._yes
-        yield  # makes this a generator, as awaiting wants
-
-    def __repr__(self) -> str:
-        return repr(self._yes)
 
 
 class Job:
@@ -96,6 +74,7 @@ class Job:
         "_args",
         "_kwargs",
         "_metadata",
+        "additions",
         "attempt",
         "before",
         "cancel_requested",
@@ -106,6 +85,7 @@ class Job:
         "id",
         "lease",
         "max_attempts",
+        "over",
         "priority",
         "queue",
         "scheduled_at",
@@ -172,6 +152,10 @@ class Job:
         """What this attempt failed with, if the task has hooks that want to know; internal to the runner."""
         self.transaction_state: TransactionState | None = None
         """How far its own transaction is, if it has had one; internal."""
+        self.additions: Additions | None = None
+        """What it has added by ``then``; internal."""
+        self.over = False
+        """Its outcome stands, and this is one of its hooks; internal."""
 
     @property
     def args(self) -> list[Any]:
@@ -196,6 +180,16 @@ class Job:
         if isinstance(metadata, str):
             metadata = self._metadata = {} if metadata == "{}" else from_json(metadata)
         return metadata
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """How the jobs ended that a step with ``on_parent_failure="run"`` waited for, in order.
+
+        Empty for all other jobs: theirs have succeeded.
+        """
+        from uno_jobs.parents import parents_of
+
+        return parents_of(self)
 
     def texts(self) -> tuple[str, str, str]:
         """Return arguments, keyword arguments and metadata as JSON texts, for another process."""
@@ -262,6 +256,40 @@ class Job:
         from uno_jobs.transactions.block import JobTransaction
 
         return JobTransaction(self, kind, result)
+
+    def then(self, step: Step[Any]) -> Added:
+        """Add steps to the workflow while it runs: they follow this job, and what waits for this job waits for them.
+
+        It is as if they stood behind this job in its chain, so they, and what comes after, take arguments from before
+        as ever. Steps of a second call follow those of the first; steps side by side are one group. The job's metadata
+        is theirs where they have none of their own.
+
+        They exist if and only if this attempt succeeds: they are stored together with its success. Within
+        ``job.transaction()`` they belong to the block. A job that is in no workflow begins one.
+
+        It takes effect without being awaited, so ``job.then(...)`` is all that a synchronous task writes;
+        ``await job.then(...)`` gives the id.
+
+        Args:
+            step: A task, a signature, a chain or a group.
+
+        Returns:
+            The ``id`` of the job whose result is that of what was added; there is none of that id before the success.
+
+        Raises:
+            EnqueueError: Something is wrong with a step, or the job has added more than ``max_workflow_steps``.
+            JobAlreadyFinished: The job's success, or its failure, is recorded already.
+            TaskNotFound: A step's task is not registered here.
+        """
+        from uno_jobs.queue.additions import Additions
+
+        if self.over or (self.transaction_state is not None and self.transaction_state.committed is not None):
+            raise JobAlreadyFinished(f"{self!r} has ended; what is added to a workflow is added before that")
+        if self.control is None:
+            raise TransactionNotAvailable(f"{self!r} runs nowhere: job.then() is for the task that a worker runs")
+        if self.additions is None:
+            self.additions = Additions(self)
+        return Added(UUID(self.additions.add(step)))
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.task} {self.version}, attempt {self.attempt}>"

@@ -9,6 +9,8 @@ from uno_jobs.storage.schema import DEFAULT_SCHEMA, render
 if TYPE_CHECKING:
     import asyncpg
 
+_COUNTS = "a job waits for as many parents as are unfinished, or about to say that they have ended"
+
 _RULES = {
     "a job is in live_jobs or in outcomes, and in one of them only": """
         SELECT j.id FROM uno_jobs.jobs j
@@ -55,7 +57,7 @@ _RULES = {
                AND (SELECT j.task FROM uno_jobs.jobs j WHERE j.id = o.id) IS NOT NULL)
            OR (o.state = 'failed' AND coalesce(a.ends[1], '') NOT IN ('failed', 'lost'))
            OR (o.state <> 'succeeded' AND 'succeeded' = ANY (a.ends))""",
-    "a job waits for as many parents as are unfinished, or about to say that they have ended": """
+    _COUNTS: """
         SELECT l.id FROM uno_jobs.live_jobs l
         LEFT JOIN LATERAL (
             SELECT count(*) AS parents FROM uno_jobs.job_edges e
@@ -87,6 +89,11 @@ _RETRIED_BY_HAND = {
     "each start of a finished job has ended, and the last one in its outcome": _RULES[
         "each start of a finished job has ended, and the last one in its outcome"
     ].replace("o.failures <> a.failures", "o.failures > a.failures"),
+    # What runs whatever its parents do has started, and one of them is retried: it does not run again.
+    _COUNTS: _RULES[_COUNTS].replace(
+        "l.pending_parents <> e.parents)",
+        "l.pending_parents <> e.parents AND NOT (l.run_anyway AND l.state <> 'waiting'))",
+    ),
 }
 
 _SIDES = {

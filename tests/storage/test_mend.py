@@ -12,7 +12,7 @@ import pytest
 
 from tests.storage import invariants
 from tests.storage.test_workflows import states
-from tests.storage.workflows import Node, put_workflow
+from tests.storage.workflows import Node, put_workflow, succeed_adding
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -141,7 +141,7 @@ async def test_an_end_that_was_never_told_is_none_once_the_job_is_retried(lab: L
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_nothing_is_mended_beside_those_who_work(lab: Lab, seed: int) -> None:
-    """Four workers, cancels, retries and the chores run at once on random graphs, and a mender all the while."""
+    """Workers that end jobs and add to them, cancels, retries, chores, all at once on random graphs, and a mender."""
     chance = random.Random(seed)
     graphs: list[list[UUID]] = []
     for _ in range(12):
@@ -167,6 +167,15 @@ async def test_nothing_is_mended_beside_those_who_work(lab: Lab, seed: int) -> N
                 await asyncio.sleep(0.002)
                 continue
             id_ = held.pop(mine.randrange(len(held)))
+            if mine.random() < 0.2:
+                try:
+                    async with hand.connection.transaction():
+                        added = [Node(), *[Node((0,), join=mine.random() < 0.3)] * mine.randint(0, 2), Node((0,))]
+                        added[-1] = Node(tuple(range(max(0, len(added) - 3), len(added) - 1)))
+                        await succeed_adding(hand.connection, id_, hand.leases[id_], added)
+                except asyncpg.PostgresError as refused:
+                    assert refused.sqlstate in {"UJ001", "40P01"}  # noqa: PT017 - it may have been cancelled
+                continue
             if mine.random() < 0.1:
                 fates = await hand.end(id_, "failed", error="no")
             else:

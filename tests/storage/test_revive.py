@@ -88,6 +88,23 @@ async def test_a_count_waits_for_a_parent_that_is_ending(lab: Lab) -> None:
     assert live["pending_parents"] == 1
 
 
+@pytest.mark.parametrize("join", [False, True])
+async def test_what_runs_anyway_and_still_waits_waits_for_the_retried_again(lab: Lab, join: bool) -> None:
+    """Naively it would start before the job that was retried has ended, or not be told of that end."""
+    ids = await put_workflow(lab, [Node(), Node(), Node(), Node((0, 1, 2), run_anyway=True, join=join)])
+    hand = await lab.hand()
+    await hand.claim()
+    assert await hand.end(ids[0], "failed", error="no") == {}
+    await retry(lab, ids[0])
+    assert await hand.succeed([ids[1]]) == {}
+    await recount(lab)
+    assert await hand.succeed([ids[2]]) == {}
+    assert (await states(lab, ids))[3] == "waiting"
+    await hand.claim()
+    assert await hand.succeed([ids[0]]) == {}
+    assert (await states(lab, ids))[3] == ("succeeded" if join else "ready")
+
+
 async def test_another_parent_that_failed_keeps_its_child_cancelled_until_it_is_retried_too(lab: Lab) -> None:
     ids = await put_workflow(lab, [Node(), Node(), Node((0, 1)), Node((2,))])
     hand = await lab.hand()
@@ -127,7 +144,7 @@ async def test_any_graph_succeeds_once_all_failures_are_retried(lab: Lab, seed: 
     nodes: list[Node] = []
     for place in range(chance.randint(2, 20)):
         parents = tuple(chance.sample(range(place), chance.randint(0, min(place, 4))))
-        nodes.append(Node(parents, join=chance.random() < 0.25))
+        nodes.append(Node(parents, run_anyway=chance.random() < 0.2, join=chance.random() < 0.25))
     ids = await put_workflow(lab, nodes)
     hand = await lab.hand()
     held: list[UUID] = []

@@ -97,6 +97,19 @@ async def test_groups_of_groups_and_empty_ones_result_in_lists(database: Databas
         assert await (await queue.enqueue(wide)).result(timeout=LIMIT) == 3 * sum(2 * n for n in range(1200))
 
 
+async def test_after_an_empty_group_the_previous_result_is_an_empty_list(database: Database) -> None:
+    @task
+    async def first() -> dict:
+        return {"a": 1}
+
+    @task
+    async def last(previous: list, a: int) -> list:
+        return [previous, a]
+
+    async with Queue(database.url) as queue, running(database.url):
+        assert await (await queue.enqueue(chain(first, group([]), last))).result(timeout=LIMIT) == [[], 1]
+
+
 async def test_the_flow_passes_over_steps_that_take_nothing(database: Database) -> None:
     @task
     async def first() -> dict:

@@ -153,17 +153,32 @@ def prepare(
     graph = lay_out(workflow, args, kwargs, max_steps=max_steps)
     everywhere = {name: options[name] for name in _FOR_ALL & options.keys()}
     at_first = {**everywhere, **{name: options[name] for name in _FOR_FIRST & options.keys()}}
-    maker = _Maker(requests, everywhere, at_first)
+    maker = RowMaker(requests, everywhere, at_first)
     for node in graph.nodes:
         maker.add(node)
     return WorkflowRequest(str(uuid7()), maker.rows, Results(graph.nodes, len(graph.nodes) - 1))
 
 
-class _Maker:
-    """Makes the rows of one workflow. What steps of one task and options share is checked once."""
+class RowMaker:
+    """Makes the rows of one workflow. What steps of one task and options share is checked once.
 
-    def __init__(self, requests: Requests, everywhere: dict[str, Any], at_first: dict[str, Any]) -> None:
-        self.rows: list[Row] = []
+    Args:
+        requests: Makes the requests of jobs.
+        everywhere: Options for the steps that say nothing else.
+        at_first: The same for first ones.
+        behind: The row of the node that stands in for what is there already, the job from which the flow goes on, and
+            whether that is the job itself which adds this.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        everywhere: dict[str, Any],
+        at_first: dict[str, Any],
+        behind: tuple[Row, str, bool] | None = None,
+    ) -> None:
+        self.rows: list[Row] = [] if behind is None else [behind[0]]
+        self._behind = behind
         self._requests = requests
         self._everywhere = everywhere
         self._at_first = at_first
@@ -171,7 +186,12 @@ class _Maker:
         self._options: dict[tuple[int, int, bool, bool], JobOptions] = {}
 
     def add(self, node: Node) -> None:
-        flow = None if node.flow_from is None else self.rows[node.flow_from].id
+        """Make the next row.
+
+        Raises:
+            EnqueueError: Something is wrong with the step.
+        """
+        flow, inner = self.flow_of(node.flow_from)
         if node.signature is None:
             queue = self.rows[node.parents[0]].queue if node.parents else JOIN_QUEUE
             self.rows.append(Row(node, str(uuid7()), queue, None, None))
@@ -181,10 +201,18 @@ class _Maker:
         step = None
         if node.follows:
             names = self._of(node.signature.task).open_names(node.args, node.kwargs)
-            step = json.dumps({"kind": node.kind, "flow": flow, "names": names})
+            step = json.dumps({"kind": node.kind, "flow": flow, "names": names, **inner})
         elif flow is not None:
-            step = json.dumps({"takes": False, "flow": flow})
+            step = json.dumps({"takes": False, "flow": flow, **inner})
         self.rows.append(Row(node, request.id, options.queue, request, step))
+
+    def flow_of(self, index: int | None) -> tuple[str | None, dict[str, bool]]:
+        """Return the job whose flow it is, for the node of this index, and what else ``step_input`` must know of it."""
+        if index is None:
+            return None, {}
+        if index == 0 and self._behind is not None:
+            return self._behind[1], {"inner": True} if self._behind[2] else {}
+        return self.rows[index].id, {}
 
     def _joined(self, node: Node) -> JobOptions:
         signature = cast("Any", node.signature)
@@ -214,6 +242,17 @@ def insert(schema: str, workflow: WorkflowRequest, *, notify: bool) -> Steps[Non
     """
     sql = quote_schema(schema)
     rows = workflow.rows
+    yield from edge_statements(sql, rows)
+    yield from step_statements(sql, workflow.id, rows)
+    first = sorted({row.queue for row in rows if row.request is not None and not row.node.parents})
+    empty = [row.id for row in rows if row.request is None and not row.node.parents]
+    # Behind an empty group anything may be first.
+    queues = sorted({row.queue for row in rows if row.request is not None}) if empty else first
+    yield Statement(_START.format(schema=sql), (workflow.id, empty, queues, "true" if notify else "false"))
+
+
+def edge_statements(sql: str, rows: Sequence[Row]) -> Steps[None]:
+    """Yield what stores a workflow's edges; those of all parts of it come before the first of ``step_statements``."""
     parents: list[str] = []
     children: list[str] = []
     kinds: list[str] = []
@@ -227,13 +266,12 @@ def insert(schema: str, workflow: WorkflowRequest, *, notify: bool) -> Steps[Non
     for start in range(0, len(parents), 10 * CHUNK):
         part = slice(start, start + 10 * CHUNK)
         yield Statement(_EDGES.format(schema=sql), (parents[part], children[part], kinds[part], positions[part]))
+
+
+def step_statements(sql: str, workflow_id: str, rows: Sequence[Row]) -> Steps[None]:
+    """Yield what stores a workflow's jobs."""
     for start in range(0, len(rows), CHUNK):
-        yield Statement(_STEPS.format(schema=sql), (workflow.id, *_columns(rows[start : start + CHUNK])))
-    first = sorted({row.queue for row in rows if row.request is not None and not row.node.parents})
-    empty = [row.id for row in rows if row.request is None and not row.node.parents]
-    # Behind an empty group anything may be first.
-    queues = sorted({row.queue for row in rows if row.request is not None}) if empty else first
-    yield Statement(_START.format(schema=sql), (workflow.id, empty, queues, "true" if notify else "false"))
+        yield Statement(_STEPS.format(schema=sql), (workflow_id, *_columns(rows[start : start + CHUNK])))
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[str | None], ...]:

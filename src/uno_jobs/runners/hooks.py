@@ -50,6 +50,7 @@ async def run_hooks(task: Task[..., Any, Any], job: Job, outcome: Outcome, *, th
             args = (job, _error(job, record))
         case _:
             return
+    job.over = True
     token = enter_job(job)
     try:
         for hook in hooks:

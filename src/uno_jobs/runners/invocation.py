@@ -159,7 +159,10 @@ class Plan:
             if self._report is not None and (reported := await _settled(self._report(result))) is not None:
                 result = reported
             stage = _DUMPING
-            return Ended(result, self._dump(result, self._limit), None, False)
+            text = self._dump(result, self._limit)
+            if job.additions:
+                await self._succeed(job, text)
+            return Ended(result, text, None, False)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
@@ -189,6 +192,8 @@ class Plan:
             if job.transaction_state is not None and (committed := committed_result(job)) is not None:
                 result_that_stands(self, job, committed, result)
                 return Succeeded(committed)
+            if job.additions:
+                await self._succeed(job, self._dump(result, self._limit))
             if result is None:
                 return _NULL
             stage = _DUMPING
@@ -223,6 +228,11 @@ class Plan:
         if self._report is not None:
             await _settled(self._report(result))
         return Ended(result, committed, None, False)
+
+    async def _succeed(self, job: Job, result: str) -> None:
+        """Let a job that has added steps end here: what it has added stands or falls with its success."""
+        assert job.control is not None
+        await job.control.succeed(job, result)
 
     def dump_result(self, value: Any) -> str:
         """Return a result as JSON text.
@@ -260,7 +270,10 @@ class Plan:
             return self._parameters_load(args, kwargs)
         if self._binder is None:
             self._binder = Binder(self.task.parameters)
-        bound = self._binder.load(args, kwargs, Before(**from_json(job.before)))
+        found = from_json(job.before)
+        if "previous" not in found:
+            return self._parameters_load(args, kwargs)  # it was told of its parents, and takes nothing from them
+        bound = self._binder.load(args, kwargs, Before(found["previous"], found["flow"]))
         if bound.warning is not None:
             logger.warning(bound.warning, extra={"job_id": str(job.id), "task": job.task, "attempt": job.attempt})
         return bound.args, bound.kwargs

@@ -80,6 +80,7 @@ def lay_out(
     *,
     max_steps: int = MAX_STEPS,
     max_edges: int = MAX_EDGES,
+    behind: int | None = None,
 ) -> Graph:
     """Flatten a workflow into nodes, parents before their children.
 
@@ -89,6 +90,8 @@ def lay_out(
         kwargs: Keyword arguments likewise, over its own.
         max_steps: Most nodes, joins included.
         max_edges: Most edges.
+        behind: It is put behind a job that runs (``job.then``), for which the first node stands in, and which has added
+            so many nodes before. None: it begins by itself.
 
     Raises:
         InvalidWorkflow: It is too large, gives too many lists in lists, or the arguments would mean different
@@ -97,7 +100,11 @@ def lay_out(
         TaskNotFound: A step's task is not registered here.
     """
     layout = _Layout(max_steps, max_edges)
-    layout.run(Signature(cast("AnyTask", workflow)) if isinstance(workflow, Task) else cast("Part", workflow))
+    before = _Before(None, (), None)
+    if behind is not None:
+        layout.stand_in(behind)
+        before = _Before("chain", (0,), 0)
+    layout.run(Signature(cast("AnyTask", workflow)) if isinstance(workflow, Task) else cast("Part", workflow), before)
     nodes = layout.nodes
     if args or kwargs:
         _give_first(nodes, args, kwargs or {})
@@ -149,12 +156,18 @@ class _Layout:
         self.nodes: list[Node] = []
         self.edges = 0
         self._max_steps, self._max_edges = max_steps, max_edges
+        self._uncounted = 0
         self._known: set[int] = set()
         self._lists: dict[int, int] = {}  # how many lists in lists each join holds
 
-    def run(self, workflow: Part) -> None:
+    def stand_in(self, added: int) -> None:
+        """Begin with a node that is there already, as are those that were added before."""
+        self.nodes.append(Node(None, (), {}, None, (), None, run_on_failure=False))
+        self._uncounted = 1 - added
+
+    def run(self, workflow: Part, before: _Before) -> None:
         """Lay out a workflow: what the stack holds is under way, the innermost last."""
-        stack: list[_InChain | _InGroup] = [_InChain((workflow,), _Before(None, (), None))]
+        stack: list[_InChain | _InGroup] = [_InChain((workflow,), before)]
         while stack:
             frame = stack[-1]
             if frame.is_open():
@@ -211,7 +224,7 @@ class _Layout:
         return self._append(Node(step, step.args, step.kwargs, *before, run_on_failure=step.runs_on_failure))
 
     def _append(self, node: Node) -> int:
-        if len(self.nodes) >= self._max_steps:
+        if len(self.nodes) - self._uncounted >= self._max_steps:
             raise InvalidWorkflow(
                 f"the workflow has more than {self._max_steps:,} steps, joins included (max_workflow_steps)"
             )

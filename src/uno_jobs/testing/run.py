@@ -58,6 +58,9 @@ class TestControl:
             "(uno_jobs_queue, uno_jobs_database_url)"
         )
 
+    async def succeed(self, job: Job, result: str) -> None:
+        """Do nothing: what the job has added was checked, and is nowhere to be run."""
+
     def transaction_changed(self, job: Job) -> None:
         """Do nothing: there are no transactions."""
 

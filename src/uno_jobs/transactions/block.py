@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from uno_jobs.errors import (
+    DuplicateJob,
     InvalidOption,
     JobAlreadyFinished,
     LeaseLost,
@@ -16,7 +17,7 @@ from uno_jobs.errors import (
     WrongColour,
 )
 from uno_jobs.storage.connections.adapt import adapt, adapt_sync
-from uno_jobs.storage.connections.failures import sqlstate_of
+from uno_jobs.storage.connections.failures import sqlstate_of, translate
 from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.schema import quote_schema
 from uno_jobs.transactions.doubt import LEASE_OVER, NOT_THE_TRANSACTION, is_refused, look_up, look_up_sync
@@ -26,7 +27,7 @@ from uno_jobs.transactions.state import TransactionState
 from uno_jobs.transactions.sync_resources import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
     from types import TracebackType
 
     from uno_jobs.context import Job, JobControl
@@ -41,6 +42,8 @@ Kind = Literal["session", "asyncpg", "psycopg"]
 
 COMMIT_TIMEOUT: Final = 30.0
 """Seconds after which the answer to a commit is given up and looked up: a network may have gone silent."""
+STEPS_A_SECOND: Final = 500
+"""What a job has added (``job.then``) may take so much longer: a tenth of the usual speed."""
 
 
 class JobTransaction:
@@ -62,11 +65,16 @@ class JobTransaction:
         self._state: TransactionState = job.transaction_state
         self._async: tuple[AsyncResource, AsyncTransaction] | None = None
         self._sync: tuple[SyncResource, SyncTransaction] | None = None
+        self._added_before = 0
 
     async def __aenter__(self) -> AsyncTransaction:
         if not self._plan.options.asynchronous:
             raise WrongColour(f"task {self._job.task} is synchronous: write 'with job.transaction()', without async")
         self._check()
+        _, opened = self._async = await self._open()
+        return opened
+
+    async def _open(self) -> tuple[AsyncResource, AsyncTransaction]:
         resource = self._source.asynchronous(self._kind)
         self._state.is_open = True
         try:
@@ -74,9 +82,7 @@ class JobTransaction:
         except BaseException:
             await self._close(resource)
             raise
-        opened = AsyncTransaction(self._kind, resource.handle, self._plan.dump_result, self._first_result)
-        self._async = resource, opened
-        return opened
+        return resource, AsyncTransaction(self._kind, resource.handle, self._plan.dump_result, self._first_result)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,6 +94,20 @@ class JobTransaction:
                 await resource.before_commit()
                 await _to_the_end(self._commit(resource, opened))
                 await resource.after_commit()
+        finally:
+            await self._close(resource)
+
+    async def commit_success(self, result: str) -> None:
+        """Commit the success of a run that is at its end, and nothing else of its own, whatever the task's colour.
+
+        Raises:
+            LeaseLost: The attempt is over; nothing was committed.
+        """
+        self._check()
+        resource, opened = await self._open()
+        opened.result = result
+        try:
+            await _to_the_end(self._commit(resource, opened))
         finally:
             await self._close(resource)
 
@@ -130,28 +150,37 @@ class JobTransaction:
             raise LeaseLost(f"the lease of {self._job!r} is over")
         if state.is_open:
             raise TransactionAlreadyOpen(f"{self._job!r} has an open transaction; it can have one at a time")
+        if self._job.additions is not None:
+            self._added_before = len(self._job.additions)
 
     @property
     def _mark(self) -> str:
         # The commit finds it, unless somebody ended the transaction in between.
         return f"SET LOCAL unojobs.lease = '{self._job.lease}'"
 
-    def _last_statement(self, result: str) -> Statement:
-        return Statement(
+    def _last_statements(self, result: str) -> Iterator[Statement]:
+        if self._job.additions:
+            yield from self._job.additions.statements(self._source.schema)
+        yield Statement(
             f"SELECT {quote_schema(self._source.schema)}.finish_in_transaction"
             "($1::text::uuid, $2::text::bigint, $3::text)",
             (str(self._job.id), str(self._job.lease), result),
         )
+
+    @property
+    def _patience(self) -> float:
+        return COMMIT_TIMEOUT + (self._job.additions.steps / STEPS_A_SECOND if self._job.additions else 0)
 
     async def _commit(self, resource: AsyncResource, opened: AsyncTransaction) -> None:
         result = opened.result
         try:
             self._set_committing(True)
             try:
-                async with asyncio.timeout(COMMIT_TIMEOUT):
+                async with asyncio.timeout(self._patience):
                     link = adapt(resource.handle)
                     await link.open()
-                    await link.fetch(self._last_statement(result))
+                    for statement in self._last_statements(result):
+                        await link.fetch(statement)
                     await resource.commit()
             except BaseException as error:
                 await resource.abandon()
@@ -171,8 +200,9 @@ class JobTransaction:
             try:
                 link = adapt_sync(resource.handle)
                 link.open()
-                with bounded(resource.fileno(), COMMIT_TIMEOUT):
-                    link.fetch(self._last_statement(result))
+                with bounded(resource.fileno(), self._patience):
+                    for statement in self._last_statements(result):
+                        link.fetch(statement)
                     resource.commit()
             except BaseException as error:
                 resource.abandon()
@@ -199,6 +229,8 @@ class JobTransaction:
                 f"{self._job!r}: its transaction was committed or rolled back inside the block of job.transaction(). "
                 "The end of the block does that; for a part that may fail use a savepoint"
             ) from error
+        if isinstance(known := translate(error, self._source.schema), DuplicateJob):
+            raise known from error
         raise error
 
     def _judge(self, fate: str | None, error: Exception) -> None:
@@ -224,13 +256,18 @@ class JobTransaction:
         try:
             await resource.close()
         finally:
-            self._state.is_open = False
+            self._end()
 
     def _close_sync(self, resource: SyncResource) -> None:
         try:
             resource.close()
         finally:
-            self._state.is_open = False
+            self._end()
+
+    def _end(self) -> None:
+        self._state.is_open = False
+        if self._job.additions is not None and self._state.committed is None:
+            self._job.additions.cut(self._added_before)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

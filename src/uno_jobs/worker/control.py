@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from uno_jobs.transactions.ending import succeed_with_additions
+
 if TYPE_CHECKING:
     from uno_jobs.context import Job
     from uno_jobs.runners.invocation import Plan, Plans
@@ -27,6 +29,10 @@ class WorkerControl:
     def transactions(self) -> Transactions:
         """See ``JobControl``."""
         return self._transactions
+
+    async def succeed(self, job: Job, result: str) -> None:
+        """See ``JobControl``."""
+        await succeed_with_additions(job, result)
 
     def transaction_changed(self, job: Job) -> None:
         """See ``JobControl``: the worker reads it where it stands."""

@@ -35,6 +35,11 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'the success of job % could not be recorded: %', p_id, v_fate USING ERRCODE = 'object_in_use';
     END IF;
+    IF v_has_children THEN
+        UPDATE uno_jobs.outcomes o
+        SET flow = coalesce(o.flow, jsonb_build_object('next', j.step -> 'flow')) || jsonb_build_object('then', j.step -> 'then')
+        FROM uno_jobs.jobs j WHERE o.id = p_id AND j.id = p_id AND j.step ->> 'then' IS NOT NULL;
+    END IF;
     IF EXISTS (SELECT FROM uno_jobs.workflow_cancellations c WHERE c.job_id = p_id) THEN
         PERFORM uno_jobs.cancel_additions(p_id);
     END IF;

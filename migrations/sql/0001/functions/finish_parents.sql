@@ -39,7 +39,9 @@ BEGIN
         INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result, flow)
         SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb,
                CASE WHEN j.step ->> 'flow' IS NULL THEN '{}'
-                    ELSE (SELECT uno_jobs.flow_after(p.id, p.result, p.flow) FROM uno_jobs.outcomes p
+                    ELSE (SELECT CASE WHEN p.flow ? 'then' AND NOT j.step ? 'inner' THEN uno_jobs.flow_behind(p.id)
+                                      ELSE uno_jobs.flow_after(p.id, p.result, p.flow) END
+                          FROM uno_jobs.outcomes p
                           WHERE p.id = (j.step ->> 'flow')::uuid) END
         FROM ended e LEFT JOIN uno_jobs.jobs j ON j.id = e.id
         RETURNING o.id

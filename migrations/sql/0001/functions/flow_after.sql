@@ -1,6 +1,7 @@
 -- The flow behind a finished step, without its values: what a step that comes next notes in outcomes.flow, so that a late
 -- step of a long chain need not look at each one before it. p_flow is what the finished step itself has noted.
 --   at    name -> the step whose result gave it last
+--   then  of a job that has added steps: the flow goes on behind that one, see extend; nobody takes it over
 --   next  where names that are not in "at" are to be looked for: at that step, then in what it has noted
 -- Names are kept up to a number; beyond it the next step begins anew, and what came before is found through "next".
 CREATE FUNCTION uno_jobs.flow_after(p_id uuid, p_result jsonb, p_flow jsonb) RETURNS jsonb
@@ -11,7 +12,7 @@ DECLARE
     v_at jsonb;
 BEGIN
     IF p_flow IS NOT NULL AND jsonb_typeof(p_result) IS DISTINCT FROM 'object' THEN
-        RETURN p_flow;
+        RETURN p_flow - 'then';
     END IF;
     IF p_flow IS NOT NULL THEN
         v_at := coalesce(p_flow -> 'at', '{}')

@@ -2,6 +2,8 @@
 -- by try_retry, in callers' transactions: nothing that runs is locked. Parents of a revived job that are live elsewhere may
 -- end at any moment, unseen by this transaction; so it waits for one more than it has, until recount has counted with locks.
 --
+-- A child that is live all the same (run_anyway) waits for them again in the same way.
+--
 -- Another parent that failed by itself keeps its child cancelled, now because of that one.
 CREATE FUNCTION uno_jobs.revive(p_root uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -15,6 +17,7 @@ DECLARE
     v_kept uuid[];
     v_expected integer;
     v_revived integer;
+    v_child uuid;
 BEGIN
     -- Locked in the order of their ids, so that two who revive the same jobs come one after the other.
     PERFORM FROM uno_jobs.outcomes o WHERE o.id = ANY (uno_jobs.cancelled_by(p_root)) ORDER BY o.id FOR UPDATE;
@@ -38,6 +41,20 @@ BEGIN
         SELECT array_agg(k.id) INTO v_kept FROM kept k;
         EXIT WHEN v_kept IS NULL;
         v_ids := ARRAY(SELECT i.id FROM unnest(v_ids) AS i (id) WHERE NOT i.id = ANY (v_kept));
+    END LOOP;
+    -- What runs whatever its parents do, and still waits for others, waits for these again. A lock that waited for the last
+    -- of those is taken on what has started; the block's rollback gives it back.
+    FOR v_child IN
+        SELECT DISTINCT l.id FROM uno_jobs.job_edges e JOIN uno_jobs.live_jobs l ON l.id = e.child_id
+        WHERE (e.parent_id = p_root OR e.parent_id = ANY (v_ids)) AND l.state = 'waiting' ORDER BY l.id
+    LOOP
+        BEGIN
+            UPDATE uno_jobs.live_jobs l SET pending_parents = l.pending_parents + 1 WHERE l.id = v_child AND l.state = 'waiting'
+            RETURNING l.id INTO STRICT v_child;
+            INSERT INTO uno_jobs.pending_counts (job_id) VALUES (v_child) ON CONFLICT DO NOTHING;
+        EXCEPTION WHEN no_data_found THEN
+            CONTINUE;
+        END;
     END LOOP;
     v_expected := cardinality(v_ids);
     IF v_expected = 0 THEN

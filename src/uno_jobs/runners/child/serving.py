@@ -26,6 +26,7 @@ from uno_jobs.runners.invocation import Plans
 from uno_jobs.runners.limits.inside import Bounds
 from uno_jobs.runners.limits.limits import Limits
 from uno_jobs.runners.records import record_error
+from uno_jobs.transactions.ending import succeed_with_additions
 from uno_jobs.transactions.source import Transactions
 
 if TYPE_CHECKING:
@@ -179,6 +180,10 @@ class Server:
     def transactions(self) -> Transactions:
         """Return where its own transaction comes from."""
         return self._transactions
+
+    async def succeed(self, job: Job, result: str) -> None:
+        """See ``JobControl``."""
+        await succeed_with_additions(job, result)
 
     def transaction_changed(self, job: Job) -> None:
         """Tell the worker how far the job's own transaction is: it must know before the job's row is gone."""
