@@ -24,7 +24,7 @@ class Parent:
     """What it returned, as plain JSON values; None where it did not succeed. A group's list is there all the same, with
     None in the places of those that did not."""
     error_type: str | None
-    """The error's class, with its module, if it failed."""
+    """The error's class, if it failed."""
     error: str | None
     """The error's message, or why it was cancelled."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -447,3 +448,70 @@ async def test_a_success_with_additions_waits_for_the_database(database: Databas
         await database.wait_until("SELECT count(*) = 2 FROM uno_jobs.outcomes WHERE state = 'succeeded'")
     assert await database.connection.fetchval("SELECT count(*) FROM uno_jobs.attempts") == 2
     assert await database.connection.fetchval("SELECT last_value FROM tries") == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_nesting_of_additions_flows_as_a_longer_chain_would(database: Database, seed: int) -> None:
+    """Random trees of additions: of each name, a step finds what the last step before it gave."""
+    chance = random.Random(seed)
+    names = iter(range(10_000))
+
+    def tree(depth: int) -> dict[str, Any]:
+        adds = [tree(depth - 1) for _ in range(chance.choice([0, 0, 1, 2, 3]) if depth else 0)]
+        gives = [key for key in "abc" if chance.random() < 0.4]
+        return {"name": f"s{next(names)}", "gives": gives, "adds": adds, "list": chance.random() < 0.2}
+
+    def flat(spec: dict[str, Any]) -> list[dict[str, Any]]:
+        return [spec, *(one for added in spec["adds"] for one in flat(added))]
+
+    seen: dict[str, list[str | None]] = {}
+
+    @task
+    async def step(*, spec: dict, a: str | None = None, b: str | None = None, c: str | None = None) -> Any:
+        seen[spec["name"]] = [a, b, c]
+        for added in spec["adds"]:
+            get_current_job().then(
+                chain(group([nothing.si()]), step.s(spec=added)) if added["list"] else step.s(spec=added)
+            )
+        return dict.fromkeys(spec["gives"], spec["name"])
+
+    @task
+    async def nothing() -> dict:
+        return {"a": "nobody's", "b": "nobody's"}
+
+    chains = [[tree(3) for _ in range(4)] for _ in range(12)]
+    async with Queue(database.url) as queue:
+        for specs in chains:
+            await queue.enqueue(chain(step.s(spec=one) for one in specs))
+        await until_empty(database.url)
+    for specs in chains:
+        found: dict[str, str] = {}
+        for spec in (one for top in specs for one in flat(top)):
+            assert seen[spec["name"]] == [found.get(key) for key in "abc"]
+            found |= dict.fromkeys(spec["gives"], spec["name"])
+    assert next(names) > 100, "too few to tell"
+
+
+@pytest.mark.parametrize("where", ["here", "in a child"])
+async def test_a_step_that_runs_on_failure_knows_how_its_parents_ended(database: Database, where: str) -> None:
+    for one in (app.fails, app.succeeds, app.tells, app.tells_in_a_child):
+        TaskRegistry.current().add(one)
+    tells = app.tells if where == "here" else app.tells_in_a_child
+    members = group([app.succeeds.s(1), app.fails.s(), chain(app.fails, app.succeeds.si(2))])
+    async with Queue(database.url) as queue:
+        taking = await queue.enqueue(chain(members, tells.options(on_parent_failure="run").s()))
+        alone = await queue.enqueue(chain(members, tells.options(on_parent_failure="run").si()))
+        others = await queue.enqueue(chain(app.succeeds.s(1), tells))
+        await until_empty(database.url, child_processes=1)
+        got = await taking.result()
+        assert await others.result() == []
+        assert await alone.result(timeout=LIMIT)
+    assert [one[1:-1] for one in got] == [
+        ["succeeds", "succeeded", 1, None],
+        ["fails", "failed", None, "ValueError"],
+        ["succeeds", "cancelled", None, None],
+    ]
+    rows = await database.connection.fetch("SELECT id::text FROM uno_jobs.job_status")
+    assert {one[0] for one in got} <= {row[0] for row in rows}
+    assert [one[-1] for one in got][:2] == [None, "no"]
+    assert "failed" in got[2][-1]

@@ -47,3 +47,29 @@ def in_a_child_with_a_transaction(seen: list) -> Any:
 async def async_in_a_child(seen: list) -> list:
     await get_current_job().then(note.s("async added"))
     return [*seen, "async"]
+
+
+@task(max_retries=0)
+async def fails() -> int:
+    raise ValueError("no")
+
+
+@task
+async def succeeds(number: int) -> int:
+    return number
+
+
+def _parents() -> list:
+    return [
+        [str(one.id), one.task, one.state, one.result, one.error_type, one.error] for one in get_current_job().parents
+    ]
+
+
+@task
+async def tells(before: Any = None) -> list:
+    return _parents()
+
+
+@task
+def tells_in_a_child(before: Any = None) -> list:
+    return _parents()
