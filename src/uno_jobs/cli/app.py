@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from uno_jobs.cli import config, db, dev, enqueue, jobs, status, tasks, worker, workers, workflows
+from uno_jobs.cli import bench, config, db, dev, enqueue, jobs, status, tasks, worker, workers, workflows
 
 app = typer.Typer(
     name="uno-jobs",
@@ -45,3 +45,4 @@ app.add_typer(workflows.app, name="workflows")
 app.command("tasks")(tasks.tasks)
 app.command("workers")(workers.workers)
 app.command("config")(config.config)
+app.command("bench")(bench.bench)
