@@ -7,27 +7,28 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-import uuid_utils
 
+from uno_jobs.bench.limits import BATCH as CHUNK
+from uno_jobs.bench.limits import rows_of
+from uno_jobs.bench.machine import run, surroundings
 from uno_jobs.embedded import EmbeddedPostgres
 from uno_jobs.storage import migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
 FOLDER = Path(__file__).parent
 DATABASE = f"uno_jobs_benchmark_{os.getpid()}"
-CHUNK = 1000
+
+__all__ = ["CHUNK", "rows_of", "run", "surroundings"]
 
 ENQUEUE = (
     "SELECT uno_jobs.enqueue_plain($1::text[]::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], "
@@ -72,15 +73,6 @@ async def _execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
-def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run with uvloop where it is installed, as a worker does."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
-
-
 async def empty(connection: Any) -> None:
     """Remove all jobs."""
     await connection.execute(
@@ -98,44 +90,14 @@ async def settle(connection: Any) -> None:
 async def fill(connection: Any, jobs: int) -> None:
     """Enqueue so many no-op jobs."""
     for start in range(0, jobs, CHUNK):
-        rows = rows_of(start, min(start + CHUNK, jobs))
+        rows = rows_of(start, min(start + CHUNK, jobs), "noop")
         await connection.execute(ENQUEUE, *rows)
     await settle(connection)
-
-
-def rows_of(start: int, end: int) -> tuple[list[Any], ...]:
-    """Return the columns of so many no-op jobs: ids, tasks, versions, queues, priorities, args, kwargs."""
-    count = end - start
-    return (
-        [str(uuid_utils.uuid7()) for _ in range(count)],
-        ["noop"] * count,
-        ["1.0"] * count,
-        ["default"] * count,
-        [5] * count,
-        [f"[{i}]" for i in range(start, end)],
-        ["{}"] * count,
-    )
 
 
 def median(values: Sequence[float]) -> float:
     """Return the median."""
     return statistics.median(values)
-
-
-async def surroundings(connection: Any) -> dict[str, Any]:
-    """Return what was measured on."""
-    settings = {
-        name: await connection.fetchval("SELECT current_setting($1)", name) for name in ("fsync", "synchronous_commit")
-    }
-    return {
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "postgresql": (await connection.fetchval("SHOW server_version")).split()[0],
-        "asyncpg": version("asyncpg"),
-        **settings,
-    }
 
 
 def show(results: dict[str, Any], *, as_json: bool) -> None:

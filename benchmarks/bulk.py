@@ -10,37 +10,24 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from _common import CHUNK, arguments, benchmark_database, empty, median, rows_of, run, settle, show, surroundings
+from _common import CHUNK, arguments, benchmark_database, empty, median, run, settle, show, surroundings
 from _tasks import noop
 
 from uno_jobs import Queue
+from uno_jobs.bench.limits import insert_same_rows, rows_of
+from uno_jobs.storage.schema import DEFAULT_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-INSERT_JOBS = """
-INSERT INTO uno_jobs.jobs (id, created_at, task, version, queue, priority, args, kwargs)
-SELECT n.id::uuid, now(), n.task, n.version, n.queue, n.priority, n.args::jsonb, n.kwargs::jsonb
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[])
-    AS n (id, task, version, queue, priority, args, kwargs)
-"""
-INSERT_LIVE = """
-INSERT INTO uno_jobs.live_jobs (id, seq, state, task, version, queue, priority)
-SELECT n.id::uuid, nextval('uno_jobs.ready_seq'), 'ready', n.task, n.version, n.queue, n.priority
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[]) AS n (id, task, version, queue, priority)
-"""
 
 
 async def measure(url: str, jobs: int, rounds: int) -> dict[str, object]:
     """Alternate between the two; returns medians in jobs per second, and the ratio."""
     connection = await asyncpg.connect(url)
-    chunks = [rows_of(start, min(start + CHUNK, jobs)) for start in range(0, jobs, CHUNK)]
+    chunks = [rows_of(start, min(start + CHUNK, jobs), "noop") for start in range(0, jobs, CHUNK)]
 
     async def bare() -> None:
-        async with connection.transaction():
-            for rows in chunks:
-                await connection.execute(INSERT_JOBS, *rows)
-                await connection.execute(INSERT_LIVE, *rows[:5])
+        await insert_same_rows(connection, DEFAULT_SCHEMA, chunks)
 
     async with Queue(url) as queue:
 

@@ -14,8 +14,9 @@ import time
 
 import asyncpg
 from _common import FOLDER, arguments, benchmark_database, empty, fill, median, run, settle, show, surroundings
-from _limits import no_history, same_statements
 
+from uno_jobs.bench.limits import no_history, same_statements
+from uno_jobs.storage.schema import DEFAULT_SCHEMA
 from uno_jobs.worker.config import ENVIRONMENT, WorkerConfig
 
 # From the first claim to the end of the last finish, as the database saw them: the start of a process is not counted.
@@ -51,10 +52,12 @@ async def measure(url: str, jobs: int, rounds: int, concurrency: int, batches: l
             for batch in batches:
                 await empty(connection)
                 await fill(connection, jobs)
-                seconds[f"same statements, batches of {batch}"].append(await same_statements(url, batch))
+                seconds[f"same statements, batches of {batch}"].append(
+                    await same_statements(url, batch, schema=DEFAULT_SCHEMA, known="noop@1.0")
+                )
                 assert await connection.fetchval(FINISHED) == jobs
             await settle(connection)
-            seconds["no history"].append(await no_history(url, jobs, max(batches)))
+            seconds["no history"].append(await no_history(url, jobs, max(batches), schema=DEFAULT_SCHEMA))
         rates = {name: jobs / median(values) for name, values in seconds.items()}
         limit = max(rate for name, rate in rates.items() if name.startswith("same"))
         return {

@@ -122,21 +122,6 @@ async def measure(url: str, schema: str, size: Size, told: Callable[[int, int, s
     connection = await connect(url, schema, name="uno-jobs bench")
     try:
         async with Queue(url, schema=schema, notify=True, pooled=False) as queue:
-            await limits.make_table(connection, schema)
-            await ours.enqueue_one_by_one(queue, 10)  # connects and prepares
-            for _ in range(size.rounds):
-                await measured.take(
-                    "enqueue_one", one,
-                    lambda: ours.enqueue_one_by_one(queue, size.singles),
-                    lambda: limits.insert_one_by_one(connection, schema, size.singles),
-                )  # fmt: skip
-                await ours.clear(connection, schema)
-                await measured.take(
-                    "enqueue_bulk", bulk,
-                    lambda: _cleared(connection, schema, ours.enqueue_bulk(queue, size.jobs)),
-                    lambda: limits.insert_same_rows(connection, schema, chunks),
-                )  # fmt: skip
-            await ours.clear(connection, schema)
             async with processes.workers(connection, url, schema, processes=1, concurrency=size.concurrency):
                 await ours.drain(connection, queue, schema, 10)  # the first jobs import, connect and prepare
                 for _ in range(size.rounds):
@@ -166,6 +151,21 @@ async def measure(url: str, schema: str, size: Size, told: Callable[[int, int, s
                             lambda: ours.drain(connection, queue, schema, size.jobs),
                             lambda: _bare_loops(url, schema, size.jobs, size.processes),
                         )  # fmt: skip
+            await limits.make_table(connection, schema)
+            await ours.enqueue_one_by_one(queue, 10)  # connects and prepares
+            for _ in range(size.rounds):
+                await ours.clear(connection, schema)
+                await measured.take(
+                    "enqueue_one", one,
+                    lambda: ours.enqueue_one_by_one(queue, size.singles),
+                    lambda: limits.insert_one_by_one(connection, schema, size.singles),
+                )  # fmt: skip
+                await ours.clear(connection, schema)
+                await measured.take(
+                    "enqueue_bulk", bulk,
+                    lambda: _bulk(connection, queue, schema, size.jobs),
+                    lambda: limits.insert_same_rows(connection, schema, chunks),
+                )  # fmt: skip
     finally:
         connection.terminate()
     return [
@@ -178,9 +178,9 @@ async def measure(url: str, schema: str, size: Size, told: Callable[[int, int, s
     ]
 
 
-async def _cleared(connection: Any, schema: str, work: Awaitable[float]) -> float:
+async def _bulk(connection: Any, queue: Queue, schema: str, jobs: int) -> float:
     await ours.clear(connection, schema)
-    return await work
+    return await ours.enqueue_bulk(queue, jobs)
 
 
 async def _bare_loops(url: str, schema: str, jobs: int, number: int) -> float:

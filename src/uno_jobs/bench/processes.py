@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.errors import UnoJobsError
@@ -54,7 +53,7 @@ async def workers(
         *child.command("uno_jobs.supervisor", signal_=signal.SIGTERM),
         env={**os.environ, ENVIRONMENT: SupervisorConfig(worker=worker, processes=processes).to_json()},
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=sys.stderr,
+        stdout=2,  # what they say is no result
         start_new_session=True,  # a Ctrl-C is ours to pass on
     )
     try:
