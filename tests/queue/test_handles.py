@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from tests.queue.callers import calling
 from tests.worker.conftest import running
@@ -76,6 +78,39 @@ async def test_waiting_is_ended_by_a_notification(
         )
         == 1
     )
+
+
+async def test_those_who_wait_hold_no_connection_of_the_pool(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tasks: Tasks
+) -> None:
+    """Fifty web requests wait for results; other requests find the pool free, and one session listens for all."""
+    monkeypatch.setattr("uno_jobs.queue.waiting.POLL_HEARD", 3600.0)
+    engine = create_async_engine(
+        database.url.replace("postgresql://", "postgresql+asyncpg://"), pool_size=1, max_overflow=0
+    )
+    sessions = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' "
+        "AND pid <> pg_backend_pid()"
+    )
+    async with Queue(engine) as queue:
+        handles = [await queue.enqueue(tasks.add, [n]) for n in range(50)]
+        waiting = [asyncio.create_task(handle.result()) for handle in handles]
+        await database.wait_until(f"SELECT ({WAITERS}) = 50")
+        await database.wait_until(f"SELECT ({sessions}) = 2")
+        pool = engine.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        async with asyncio.timeout(30):
+            while pool.checkedout():
+                await asyncio.sleep(0.001)
+        # The one connection is free for the application.
+        async with engine.connect() as connection:
+            assert (await connection.exec_driver_sql("SELECT 1")).scalar() == 1
+        with pytest.raises(ResultTimeout):
+            await handles[0].result(timeout=0.2)
+        assert await database.connection.fetchval(sessions) == 2
+        async with running(database.url):
+            assert await asyncio.gather(*waiting) == [n + 2 for n in range(50)]
+    await engine.dispose()
 
 
 async def test_asking_too_late_leaves_nothing_behind(

@@ -7,16 +7,21 @@ Not run: ``scripts/typing-examples`` has basedpyright and mypy check that exactl
 from __future__ import annotations
 
 from typing import Any, assert_type
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import uno_jobs
-from uno_jobs import JobHandle, Queue, SyncQueue, configure, task
+from uno_jobs import JobHandle, Queue, SyncQueue, chain, configure, get_current_job, group, task
 from uno_jobs.queue import JobStatus, SyncJobHandle, WorkflowGraph, WorkflowStatus
 
 
 @task
 async def count(word: str) -> int:
     return len(word)
+
+
+@task
+async def total(numbers: list[int]) -> float:
+    return float(sum(numbers))
 
 
 async def asynchronous() -> None:
@@ -29,6 +34,16 @@ async def asynchronous() -> None:
         assert_type(await queue.enqueue("count", ["word"], version="1.0"), JobHandle[Any])
         assert_type(await queue.enqueue_many([count.s("a"), count.s("b")]), list[JobHandle[int]])
         assert_type(await queue.enqueue_many([(count, ["a"]), ("count", ["b"])]), list[JobHandle[Any]])
+        assert_type(await (await queue.enqueue(chain(count, total.s()))).result(), float)
+        assert_type(await queue.enqueue(count.s("word") | total.s()), JobHandle[float])
+        assert_type(await (await queue.enqueue(group([count.s("a"), count.s("b")]))).result(), list[int])
+        assert_type(await queue.enqueue(group([count.s("a")]) | total.s()), JobHandle[float])
+        assert_type(await queue.enqueue(chain(count, group([total.s()]))), JobHandle[list[float]])
+        assert_type(await (await queue.enqueue(chain(count, total))).status(), JobStatus)
+        assert_type(await get_current_job().then(group([count.s("a")]) | total), UUID)
+        assert_type(get_current_job().then(count.s("a")).id, UUID)
+        assert_type(get_current_job().parents[0].error, str | None)
+        get_current_job().then("count")  # expect-error
         assert_type(await queue.job(handle.id), JobStatus)
         assert_type(await handle.workflow(), WorkflowStatus)
         assert_type(await queue.workflow(handle.id), WorkflowStatus)
@@ -48,6 +63,7 @@ def synchronous() -> None:
         handle = queue.enqueue(count, ["word"])
         assert_type(handle, SyncJobHandle[int])
         assert_type(handle.result(timeout=3), int)
+        assert_type(queue.enqueue(group([count.s("a")]) | total).result(timeout=0.2), float)
         assert_type(queue.enqueue_many([count.s("a")]), list[SyncJobHandle[int]])
         assert_type(queue.get(handle.id), SyncJobHandle[Any])
         assert_type(handle.workflow(), WorkflowStatus)

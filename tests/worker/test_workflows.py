@@ -9,8 +9,8 @@ import pytest
 
 from tests.worker.conftest import LIMIT, running, until_empty
 from uno_jobs import Queue
-from uno_jobs.errors import DuplicateJob, InvalidOption, InvalidWorkflow, JobCancelled, JobFailed
-from uno_jobs.tasks import chain, group, task
+from uno_jobs.errors import DuplicateJob, InvalidOption, InvalidWorkflow, JobCancelled, JobFailed, TaskNotFound
+from uno_jobs.tasks import TaskRegistry, chain, group, task
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Database
@@ -255,3 +255,47 @@ def handle_id() -> object:
     import uuid
 
     return uuid.uuid4()
+
+
+async def test_what_is_wrong_with_a_workflow_is_said_before_anything_is_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task
+    async def step(number: int) -> int:
+        return number
+
+    @task
+    async def other(text: str, number: int) -> int:
+        return number
+
+    with TaskRegistry.isolated():
+
+        @task
+        async def unknown() -> None: ...
+
+    monkeypatch.setenv("UNO_JOBS_MAX_WORKFLOW_STEPS", "5")
+    async with Queue(database.url) as queue, Queue(database.url, schema="elsewhere") as elsewhere:
+        handle: Any = await queue.enqueue(step, [1], delay=3600)
+        for workflow, args, error, message in (
+            # A cycle would need a job in its own workflow: jobs are no steps, and values cannot hold themselves.
+            (lambda: chain(step.s(1), handle), [], InvalidWorkflow, "a job that is enqueued already"),
+            (lambda: chain(step.s(1), unknown), [], TaskNotFound, "unknown"),
+            (
+                lambda: chain(step.s(1), step.options(via=elsewhere).s()),
+                [],
+                InvalidOption,
+                "given to the enqueue itself",
+            ),
+            (
+                lambda: chain(step.s(1), step.options(connection=1).s()),
+                [],
+                InvalidOption,
+                "given to the enqueue itself",
+            ),
+            (lambda: group(step.s(n) for n in range(5)), [], InvalidWorkflow, "more than 5 steps, joins included"),
+            (lambda: group([step, other]), [1], InvalidWorkflow, "would be 'number' of .* and 'text' of"),
+        ):
+            with pytest.raises(error, match=message):
+                await queue.enqueue(workflow(), args=args)
+    assert await database.connection.fetchval("SELECT count(*) FROM uno_jobs.jobs") == 1
+    assert await database.connection.fetchval("SELECT count(*) FROM uno_jobs.job_edges") == 0
