@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -151,6 +152,15 @@ async def test_finishing(hand: Hand, outcome: str) -> None:
             assert await hand.end(ids, outcome, delay=0, error="x") == {}
     assert seen.offences() == []
     assert seen.buffers() < 40 * len(ids)
+
+
+async def test_a_look_for_wrong_counts(hand: Hand) -> None:
+    """A batch costs what is in it, among however many unfinished jobs."""
+    async with explained(hand.connection) as seen:
+        reached, wrong = await hand.gateway.mend_waiting(UUID(int=0), 1000)
+    assert (reached, wrong) == (UUID(int=1000), [])
+    assert seen.offences(sorted_rows=1000) == []
+    assert seen.buffers() < 5 * 1000
 
 
 async def test_a_promotion(hand: Hand) -> None:
