@@ -68,8 +68,8 @@ def test_bad_input_changes_nothing(command: Any, with_tasks: str) -> None:
         (["cancel", id_, "no-id"], "a job's id is a UUID, which 'no-id' is not"),
         (["retry", "7", id_], "a job's id is a UUID, which '7' is not"),
         (["cancel", id_, "--reason", "x" * 4001], "reason has at most 4000 characters"),
-        (["cancel"], "Missing argument"),
-        (["retry"], "Missing argument"),
+        (["cancel"], "name jobs by their ids, or by a filter"),
+        (["retry"], "name jobs by their ids, or by a filter"),
     ):
         done = command("jobs", *arguments)
         assert (done.status, done.out) == (2, "")

@@ -1,4 +1,4 @@
-"""``uno-jobs jobs``: lists jobs, shows all that is known of one, cancels and retries by id."""
+"""``uno-jobs jobs``: lists jobs, shows all that is known of one, cancels and retries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from uno_jobs.cli import asking, moving, options, output
+from uno_jobs.cli import asking, filters, many, moving, options, output
 from uno_jobs.cli.status import describe_error
 from uno_jobs.errors import InvalidOption, JobNotFound
 
@@ -28,7 +28,7 @@ FIELDS: Final = (
 RELATIVES: Final = 20
 """Most parents, and most children, that are named one by one."""
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="The jobs' ids.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID…]", help="The jobs' ids; without any, those that match.")]
 
 
 class State(enum.StrEnum):
@@ -100,8 +100,15 @@ def show(
 
 @app.command()
 def cancel(
-    jobs: Ids,
+    jobs: Ids = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept with the job.")] = None,
+    state: filters.States = None,
+    queue: filters.Queue = None,
+    task: filters.Task = None,
+    since: filters.Since = None,
+    limit: filters.Limit = None,
+    dry_run: filters.DryRun = False,
+    yes: filters.Yes = False,
     database_url: options.DatabaseUrl = None,
     schema: options.Schema = None,
     json: options.Json = False,
@@ -109,21 +116,40 @@ def cancel(
     """Cancel jobs: what has not started ends at once, what runs is asked to stop."""
     from uno_jobs.queue.moves import parse_reason
 
-    ids, why = _parse_ids(jobs), parse_reason(reason)
+    why = parse_reason(reason)
+    ids = _parse_ids(jobs, by_filter=many.names(state, queue, task, since, limit) or dry_run)
     settings = options.settings(database_url=database_url, schema=schema)
+    if not ids:
+        wanted = many.chosen(many.CANCELLABLE, many.CANCELLABLE, state, queue, task, since=since)
+        mover: many.Mover = lambda bulk, found: bulk.cancel(found, why, notify=settings.notify)  # noqa: E731
+        many.move(settings, wanted, limit, mover, "cancel", dry=dry_run, yes=yes, json=json)
+        return
     _report(moving.move(settings, ids, lambda schema, id_, notify: moving.cancel(schema, id_, why, notify)), json)
 
 
 @app.command()
 def retry(
-    jobs: Ids,
+    jobs: Ids = None,
+    state: filters.States = None,
+    queue: filters.Queue = None,
+    task: filters.Task = None,
+    error_type: filters.ErrorType = None,
+    since: filters.Since = None,
+    limit: filters.Limit = None,
+    dry_run: filters.DryRun = False,
+    yes: filters.Yes = False,
     database_url: options.DatabaseUrl = None,
     schema: options.Schema = None,
     json: options.Json = False,
 ) -> None:
-    """Retry jobs: what failed or was cancelled begins anew, what is scheduled is due now."""
-    ids = _parse_ids(jobs)
+    """Retry jobs: what failed or was cancelled begins anew, what is scheduled is due now. By a filter: failed ones."""
+    ids = _parse_ids(jobs, by_filter=many.names(state, queue, task, error_type, since, limit) or dry_run)
     settings = options.settings(database_url=database_url, schema=schema)
+    if not ids:
+        wanted = many.chosen(many.RETRYABLE, ("failed",), state, queue, task, error_type, since)
+        mover: many.Mover = lambda bulk, found: bulk.retry(found, notify=settings.notify)  # noqa: E731
+        many.move(settings, wanted, limit, mover, "retry", dry=dry_run, yes=yes, json=json)
+        return
     _report(moving.move(settings, ids, moving.retry), json)
 
 
@@ -138,9 +164,17 @@ def _report(moved: list[moving.Moved], json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _parse_ids(jobs: list[str]) -> list[uuid.UUID]:
-    """Return the ids, each once, in order."""
-    return list(dict.fromkeys(_parse_id(job) for job in jobs))
+app.command("failed")(many.failed)
+app.command("export")(many.export)
+
+
+def _parse_ids(jobs: list[str] | None, *, by_filter: bool) -> list[uuid.UUID]:
+    """Return the ids, each once, in order; none where a filter is given."""
+    if not jobs and not by_filter:
+        raise InvalidOption("name jobs by their ids, or by a filter such as --task, --queue or --state")
+    if jobs and by_filter:
+        raise InvalidOption("jobs are named by their ids or by a filter, not by both")
+    return [] if not jobs else list(dict.fromkeys(_parse_id(job) for job in jobs))
 
 
 def _parse_id(job: str) -> uuid.UUID:

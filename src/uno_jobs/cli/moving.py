@@ -21,8 +21,13 @@ _SAID: Final = {
     "retried": "ready again",
     "succeeded": "has succeeded: {rule}",
     "unknown": "there is no such job",
+    "parent": "waits for job {holder}, which did not succeed: retry that one",
+    "moving": "changes hands at this moment: try again",
     "held": "another unfinished job holds its unique key: {holder}",
 }
+
+GOOD: Final = frozenset({"cancelled", "requested", "retried"})
+"""Answers that say that what was asked for was done."""
 
 
 class Asked(NamedTuple):
@@ -65,8 +70,15 @@ def move(settings: Settings, ids: Sequence[UUID], how: Move) -> list[Moved]:
     return asking.run(_move(settings, settings.database(), ids, how))
 
 
-async def _move(settings: Settings, url: str, ids: Sequence[UUID], how: Move) -> list[Moved]:
+def told(id_: UUID, answer: str, holder: UUID | None, good: frozenset[str] = GOOD) -> Moved:
+    """Return what an answer of ``try_retry`` or ``try_cancel`` says of a job."""
     from uno_jobs.queue.moves import RETRYABLE
+
+    said = _SAID.get(answer, f"is {answer}: {{rule}}")
+    return Moved(id_, answer, answer in good, said.format(holder=holder, rule=RETRYABLE))
+
+
+async def _move(settings: Settings, url: str, ids: Sequence[UUID], how: Move) -> list[Moved]:
     from uno_jobs.storage.schema import quote_schema
     from uno_jobs.storage.session import check_schema, connect
 
@@ -77,9 +89,7 @@ async def _move(settings: Settings, url: str, ids: Sequence[UUID], how: Move) ->
         for id_ in ids:
             asked = how(quote_schema(settings.schema), id_, settings.notify)
             row: Any = await connection.fetchrow(asked.statement, *asked.args)
-            answer: str = row["answer"]
-            said = _SAID.get(answer, f"is {answer}: {{rule}}")
-            moved.append(Moved(id_, answer, answer in asked.good, said.format(holder=row["holder"], rule=RETRYABLE)))
+            moved.append(told(id_, row["answer"], row["holder"], asked.good))
         return moved
     finally:
         connection.terminate()

@@ -135,6 +135,39 @@ class Inspector:
         job["cancel_request"] = asked[0] if asked else None
         return job
 
+    async def retention(self) -> list[Row]:
+        """Return the rules of retention, each with ``keep``, a timedelta (None: for ever)."""
+        return await self._rows(
+            "SELECT r.scope, r.name, r.state, r.keep FROM {0}.retention r ORDER BY r.scope, r.name, r.state"
+        )
+
+    async def failure_classes(
+        self, *, queue: str | None = None, task: str | None = None, since: Any = None, limit: int = 50
+    ) -> list[Row]:
+        """Return the failed jobs by class of error and task, the most frequent first, each with its latest job.
+
+        Args:
+            queue: Only those of this queue.
+            task: Only those of this task.
+            since: Only those that failed no longer ago, a timedelta.
+            limit: At most so many classes.
+        """
+        return await self._rows(
+            """
+            SELECT g.error_type, g.task, g.jobs, g.first, g.last, g.sample, o.error
+            FROM (SELECT o.error_type, j.task, count(*) AS jobs,
+                         min(o.finished_at) AS first, max(o.finished_at) AS last,
+                         (array_agg(o.id ORDER BY o.finished_at DESC))[1] AS sample
+                  FROM {0}.outcomes o JOIN {0}.jobs j ON j.id = o.id
+                  WHERE o.state = 'failed' AND ($1::text IS NULL OR j.queue = $1) AND ($2::text IS NULL OR j.task = $2)
+                    AND ($3::interval IS NULL OR o.finished_at >= {0}.clock() - $3::interval)
+                  GROUP BY o.error_type, j.task) g
+            JOIN {0}.outcomes o ON o.id = g.sample
+            ORDER BY g.jobs DESC, g.last DESC LIMIT $4
+            """,
+            *(queue, task, since, limit),
+        )
+
     async def tasks(self) -> list[Row]:
         """Return the tasks that workers have recorded, with how many living workers can run each now."""
         return await self._rows(f"""
