@@ -17,6 +17,16 @@ ROOT = Path(__file__).parents[1]
     [
         ("drain.py", ["--jobs", "300", "--rounds", "1", "--batch", "100"], "ratio to no history"),
         ("bulk.py", ["--jobs", "1500", "--rounds", "1"], "ratio of enqueue_many, a transaction of its own"),
+        (
+            "enqueue.py",
+            ["--jobs", "50", "--rounds", "1", "--enqueuers", "5", "--backlog", "20000"],
+            "ratio of notify to notify=False",
+        ),
+        (
+            "latency.py",
+            ["--jobs", "30000", "--rounds", "1", "--samples", "10"],
+            "beside a busy queue, ratio to bare SQL, p50",
+        ),
         ("idle.py", ["--seconds", "0.2"], "supervisor, resident MB"),
         ("rescue.py", ["--rounds", "1", "--case", "worker"], "kill -9 of a worker process, s, median"),
         (
@@ -27,7 +37,7 @@ ROOT = Path(__file__).parents[1]
         ("retention.py", ["--jobs", "300", "--history", "20000", "--rounds", "1"], "ratio"),
         ("retention_size.py", ["--jobs", "20", "--days", "1"], "growth in the last half"),
     ],
-    ids=["drain", "bulk", "idle", "rescue", "workflows", "retention", "retention_size"],
+    ids=["drain", "bulk", "enqueue", "latency", "idle", "rescue", "workflows", "retention", "retention_size"],
 )
 def test_benchmark(database_url: str, script: str, options: list[str], expected: str) -> None:
     done = subprocess.run(

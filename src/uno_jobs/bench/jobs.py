@@ -27,6 +27,7 @@ SELECT count(*) FILTER (WHERE state = 'succeeded' AND attempt = 1),
        extract(epoch FROM max(finished_at) - min(started_at))::float
 FROM uno_jobs.outcomes
 """
+_BEGAN: Final = "SELECT id::text, result::text::float FROM uno_jobs.outcomes WHERE id = ANY ($1::text[]::uuid[])"
 _STARTS: Final = """
 SELECT extract(epoch FROM o.started_at)::float FROM uno_jobs.outcomes o
 JOIN uno_jobs.jobs j ON j.id = o.id WHERE j.workflow_id = $1 ORDER BY o.started_at
@@ -76,17 +77,18 @@ async def drain(connection: Any, queue: Queue, schema: str, jobs: int) -> float:
 
 async def start_latencies(connection: Any, queue: Queue, schema: str, samples: int) -> list[float]:
     """Enqueue jobs one at a time; returns for each how long it took from the call to the first line of the task."""
-    await clear(connection, schema)
-    sent: dict[Any, float] = {}
+    sent: dict[str, float] = {}
     for _ in range(samples):
         await pause()
         started = time.monotonic()
         handle = await queue.enqueue(stamp)
-        sent[handle.id] = started
-    await _all_ended(connection, schema)
-    rows = await connection.fetch(render("SELECT id, result::text::float FROM uno_jobs.outcomes", schema))
-    began = {str(row[0]): row[1] for row in rows}
-    return [began[str(id_)] - started for id_, started in sent.items()]
+        sent[str(handle.id)] = started
+    until = time.monotonic() + STUCK
+    while len(rows := await connection.fetch(render(_BEGAN, schema), list(sent))) < samples:
+        if time.monotonic() > until:
+            raise ProcessFailed(f"{samples - len(rows)} of {samples} jobs have not ended in {STUCK:.0f} s")
+        await asyncio.sleep(0.02)
+    return [began - sent[id_] for id_, began in rows]
 
 
 async def step_latencies(connection: Any, queue: Queue, schema: str, steps: int) -> list[float]:

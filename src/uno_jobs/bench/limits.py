@@ -92,6 +92,16 @@ async def insert_one_by_one(connection: Any, schema: str, jobs: int) -> float:
     return time.perf_counter() - started
 
 
+async def insert_rows_one_by_one(connection: Any, schema: str, jobs: Sequence[tuple[list[Any], ...]]) -> float:
+    """Insert into ``jobs`` and ``live_jobs`` in one statement a job, committed by itself; returns the seconds."""
+    both = f"WITH asked AS ({_INSERT_JOBS} RETURNING 1) {_INSERT_LIVE}"
+    insert = await connection.prepare(render(both, schema))
+    started = time.perf_counter()
+    for row in jobs:
+        await insert.fetch(*row)
+    return time.perf_counter() - started
+
+
 async def insert_same_rows(connection: Any, schema: str, chunks: Sequence[tuple[list[Any], ...]]) -> float:
     """Insert into ``jobs`` and ``live_jobs`` what ``rows_of`` made, in one transaction; returns the seconds."""
     started = time.perf_counter()

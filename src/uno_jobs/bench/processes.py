@@ -27,6 +27,7 @@ _ASLEEP: Final = """
 SELECT count(*) FROM uno_jobs.workers w WHERE w.state = 'running'
 AND EXISTS (SELECT FROM uno_jobs.hungry h WHERE h.worker_id = w.id AND h.until > uno_jobs.clock())
 """
+_AT_WORK: Final = "SELECT count(DISTINCT worker_id) FROM uno_jobs.live_jobs WHERE state = 'running'"
 
 
 class ProcessFailed(UnoJobsError):
@@ -35,9 +36,17 @@ class ProcessFailed(UnoJobsError):
 
 @contextlib.asynccontextmanager
 async def workers(
-    connection: Any, url: str, schema: str, *, processes: int, concurrency: int, queues: tuple[str, ...] = ("default",)
+    connection: Any,
+    url: str,
+    schema: str,
+    *,
+    processes: int,
+    concurrency: int,
+    queues: tuple[str, ...] = ("default",),
+    idle: bool = True,
 ) -> AsyncGenerator[None]:
-    """Run a supervisor with so many workers; they are idle when the block begins."""
+    """Run a supervisor with so many workers; they are idle when the block begins, or else, not idle, at work."""
+    up = _ASLEEP if idle else _AT_WORK
     worker = WorkerConfig(
         url=url,
         schema=schema,
@@ -58,7 +67,7 @@ async def workers(
     )
     try:
         async with asyncio.timeout(START):
-            while await connection.fetchval(render(_ASLEEP, schema)) < processes:
+            while await connection.fetchval(render(up, schema)) < processes:
                 if process.returncode is not None:
                     raise ProcessFailed(f"the workers ended with status {process.returncode}")
                 await asyncio.sleep(0.05)
