@@ -244,6 +244,10 @@ class WorkflowNotFound(JobNotFound):
     """There is no workflow of that id, and no job of one."""
 
 
+class QueueNotFound(UnoJobsError, LookupError):
+    """No setting, no living worker and no unfinished job names that queue; the message says which there are."""
+
+
 class RetryRefused(UnoJobsError):
     """``retry``: the job is waiting, ready or running already, or has succeeded; nothing was changed."""
 

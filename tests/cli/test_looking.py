@@ -83,15 +83,18 @@ def test_a_job_that_there_is_not_is_a_failure(command: Any, with_tasks: str) -> 
     assert "there is no job" in missing.err
 
 
+def test_status_of_nothing(command: Any, database_url: str) -> None:
+    assert "no jobs yet" in command("status", url=database_url).out
+
+
 def test_status_counts_by_queue_and_state(command: Any, with_tasks: str) -> None:
-    assert "no jobs yet" in command("status", url=with_tasks).out
-    ids = [command("enqueue", "send_email", "--args", '["x"]').out.strip() for _ in range(4)]
+    ids = [command("enqueue", "send_email", "--args", '["x"]', url=with_tasks).out.strip() for _ in range(4)]
     command("enqueue", "send_email", "--args", '["x"]', "--delay", "99", "--queue", "other")
     settle(with_tasks, ids[0], "failed", error_type="ValueError", error="wrong")
     settle(with_tasks, ids[1], "succeeded")
     found = command("status", "--json").json
     counts = {row["queue"]: {k: v for k, v in row.items() if isinstance(v, int) and v} for row in found["queues"]}
-    assert counts == {"mail": {"ready": 2, "failed": 1, "succeeded": 1}, "other": {"scheduled": 1}}
+    assert counts == {"default": {}, "mail": {"ready": 2, "failed": 1, "succeeded": 1}, "other": {"scheduled": 1}}
     assert [one["id"] for one in found["failures"]] == [ids[0]]
     assert [one["id"] for one in found["workers"]] == [WORKER]
     table = command("status").out

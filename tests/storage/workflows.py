@@ -26,6 +26,7 @@ class Node:
     flow: int | None = None
     names: tuple[str, ...] | None = None
     """What the flow behind the node ``flow`` may fill; None: it takes nothing from before."""
+    queue: str = "default"
 
 
 async def put_workflow(lab: Lab, nodes: Sequence[Node], *, on: Any = None) -> list[UUID]:
@@ -78,7 +79,7 @@ async def _put_steps(connection: Any, workflow: UUID, nodes: Sequence[Node], ids
         ids,
         [None if node.join else "t" for node in nodes],
         [None if node.join else "1" for node in nodes],
-        ["default"] * count,
+        [node.queue for node in nodes],
         [5] * count,
         ["[]"] * count,
         ["{}"] * count,

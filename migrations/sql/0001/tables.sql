@@ -116,6 +116,8 @@ COMMENT ON COLUMN uno_jobs.live_jobs.unique_key IS 'The key that the job holds n
 -- The claim's index: literal predicate, sort keys first, no finished row in it.
 CREATE INDEX live_jobs_ready ON uno_jobs.live_jobs (queue, priority, seq) WHERE state = 'ready';
 CREATE INDEX live_jobs_scheduled ON uno_jobs.live_jobs (run_at) WHERE state = 'scheduled';
+-- For those who look at one queue: a job that is ready from the start, and one that runs, never enter it.
+CREATE INDEX live_jobs_pending ON uno_jobs.live_jobs (queue, state, run_at) WHERE state IN ('waiting', 'scheduled');
 CREATE INDEX live_jobs_running ON uno_jobs.live_jobs (worker_id) WHERE state = 'running';
 CREATE INDEX live_jobs_expiring ON uno_jobs.live_jobs (expires_at) WHERE expires_at IS NOT NULL;
 CREATE UNIQUE INDEX live_jobs_unique_key ON uno_jobs.live_jobs (task, unique_key) WHERE unique_key IS NOT NULL;
@@ -269,14 +271,18 @@ COMMENT ON COLUMN uno_jobs.workers.known IS 'What it can run, each as task@versi
 COMMENT ON COLUMN uno_jobs.workers.cause IS 'What it died of, where known.';
 
 CREATE TABLE uno_jobs.queues (
-    name      text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 128),
-    paused_at timestamptz,
-    paused_by text
+    name         text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 128),
+    paused_at    timestamptz,
+    paused_by    text,
+    pause_reason text,
+    weight       smallint NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100)
 );
 COMMENT ON TABLE  uno_jobs.queues IS 'Queues that have been given settings; a queue needs no row here to be used.';
 COMMENT ON COLUMN uno_jobs.queues.name IS 'The queue.';
 COMMENT ON COLUMN uno_jobs.queues.paused_at IS 'Since when workers take nothing from it; null: not paused.';
 COMMENT ON COLUMN uno_jobs.queues.paused_by IS 'The role that paused it.';
+COMMENT ON COLUMN uno_jobs.queues.pause_reason IS 'Why it is paused, in that one''s words.';
+COMMENT ON COLUMN uno_jobs.queues.weight IS 'Its share of a worker''s free slots, beside queues that have work too: 3 gets three times what 1 gets.';
 
 -- Unlogged: hints only, worthless after a crash. The time only moves within a row, so updates stay on its page.
 CREATE UNLOGGED TABLE uno_jobs.hungry (

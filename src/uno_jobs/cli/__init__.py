@@ -49,6 +49,7 @@ def status_of(error: Exception) -> int:
         errors.InvalidOption,
         errors.NotSerializable,
         errors.PayloadTooLarge,
+        errors.QueueNotFound,
         errors.TaskNotFound,
     )
     return BAD_INPUT if isinstance(error, bad_input) else FAILED

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 # A job's data must not drive the terminal of who looks at it.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+EXACT: Final = 10_000
+"""Up to so many, jobs are counted; more are estimated."""
 WIDE: Final = 1000
 """Columns where nobody's screen sets a limit."""
 
@@ -38,7 +40,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
 
     table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
-        numbers = all(isinstance(row[place], int | float) for row in rows)
+        numbers = all(isinstance(row[place], int | float) or str(row[place]).startswith("≈") for row in rows)
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
@@ -69,6 +71,13 @@ def cell(value: object) -> str:
             return printable(json.dumps(value, default=_plain, ensure_ascii=False))
         case _:
             return printable(str(value)).replace("\n", "\\n")
+
+
+def count(number: int, *, estimated: bool = False) -> int | str:
+    """Return a count as it is up to 10,000; above, where it is an estimate, marked so and in two digits."""
+    if number <= EXACT and not estimated:
+        return number
+    return f"≈{round(number, 2 - len(str(number))):,}"
 
 
 def ago(seconds: float | None) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def status(database_url: options.DatabaseUrl = None, schema: options.Schema = None, json: options.Json = False) -> None:
     """Show how many jobs are in which state, the workers, and the latest failures."""
-    from uno_jobs.storage.inspection import STATES
+    from uno_jobs.storage.inspection import FINAL, STATES
 
     found = asking.look(options.settings(database_url=database_url, schema=schema), _ask)
     if json:
@@ -21,8 +21,18 @@ def status(database_url: options.DatabaseUrl = None, schema: options.Schema = No
         return
     output.write_table(
         ["queue", *STATES, "paused"],
-        [[row["queue"], *(row[state] for state in STATES), row["paused_at"]] for row in found["queues"]],
-        title="Queues",
+        [
+            [
+                row["queue"],
+                *(
+                    output.count(row[state], estimated=row["finished_estimated"] and state in FINAL and row[state] > 0)
+                    for state in STATES
+                ),
+                describe_pause(row),
+            ]
+            for row in found["queues"]
+        ],
+        title="Queues (finished: within the last hour)",
         empty="no jobs yet",
     )
     output.write()
@@ -37,6 +47,14 @@ def status(database_url: options.DatabaseUrl = None, schema: options.Schema = No
         title="Latest failures",
         empty="none",
     )
+
+
+def describe_pause(row: Row) -> str:
+    """Return since when, by whom and why a queue is paused, or nothing."""
+    if row["paused_at"] is None:
+        return ""
+    why = f": {row['pause_reason']}" if row["pause_reason"] else ""
+    return output.shorten(f"since {output.cell(row['paused_at'])} by {row['paused_by']}{why}", 80)
 
 
 def describe_error(row: Row) -> str:

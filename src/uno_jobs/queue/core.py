@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted, WorkflowNotFound
-from uno_jobs.queue import batches, moves, workflows
+from uno_jobs.queue import batches, moves, steering, workflows
 from uno_jobs.queue.options import join
 from uno_jobs.queue.recorded import RecordedTask, look_up
 from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests, check_arguments
@@ -239,6 +239,34 @@ class QueueCore:
         yield from self.check_steps()
         if not (yield from moves.retry_job(self.schema, id_, notify=self.notify and not two_phase)):
             raise _not_seen(id_, handed_in)
+
+    def pause_steps(self, queue: str, reason: str | None, *, create: bool) -> Steps[bool]:
+        """Pause a queue."""
+        yield from self.check_steps()
+        return (yield from steering.pause_queue(self.schema, queue, reason, create=create))
+
+    def resume_steps(self, queue: str, *, two_phase: bool) -> Steps[bool]:
+        """Resume a queue."""
+        yield from self.check_steps()
+        return (yield from steering.resume_queue(self.schema, queue, notify=self.notify and not two_phase))
+
+    def weigh_steps(self, queue: str, weight: int, *, create: bool) -> Steps[None]:
+        """Give a queue its weight."""
+        yield from self.check_steps()
+        yield from steering.weigh_queue(self.schema, queue, weight, create=create)
+
+    def count_purgeable_steps(self, queue: str) -> Steps[int]:
+        """Count what a purge would cancel."""
+        yield from self.check_steps()
+        return (yield from steering.count_purgeable(self.schema, queue))
+
+    def purge_steps(
+        self, queue: str, reason: str | None, *, two_phase: bool, before: str | None = None, at_most: int | None = None
+    ) -> Steps[tuple[int, str]]:
+        """Cancel what does not run of a queue."""
+        yield from self.check_steps()
+        notify = self.notify and not two_phase
+        return (yield from steering.purge_queue(self.schema, queue, reason, before, at_most, notify=notify))
 
     def _resolve(self, requests: Sequence[EnqueueRequest | ByName]) -> Steps[list[EnqueueRequest]]:
         """Look up what this process does not know: one statement for each task and version."""

@@ -14,9 +14,11 @@ from uno_jobs.queue.core import Call, QueueCore, parse_job_id
 from uno_jobs.queue.handles import SyncJobHandle
 from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.queue import Queue
+from uno_jobs.queue.steering import parse_weight
 from uno_jobs.storage.connections.adapt import adapt_sync
 from uno_jobs.storage.connections.failures import translating
 from uno_jobs.storage.connections.running import run_sync
+from uno_jobs.tasks.checks import flag, parse_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -159,6 +161,46 @@ class SyncQueue(QueueCore):
     def retry(self, job_id: UUID | str, *, connection: Any = None) -> None:
         """Retry a job by hand; see ``Queue.retry``."""
         self.retry_by(parse_job_id(job_id), connection, handed_in=False)
+
+    def pause_queue(
+        self, queue: str, reason: str | None = None, *, create: bool = False, connection: Any = None
+    ) -> bool:
+        """Pause a queue; see ``Queue.pause_queue``."""
+        _refuse_loop()
+        if connection is None:
+            return wait_for(self._inner.pause_queue(queue, reason, create=create))
+        name, why, force = parse_queue(queue), parse_reason(reason), flag(create, "create")
+        return self._by(connection, lambda _: self.pause_steps(name, why, create=force), whole=True)
+
+    def resume_queue(self, queue: str, *, connection: Any = None) -> bool:
+        """Let workers take from a paused queue again; see ``Queue.resume_queue``."""
+        _refuse_loop()
+        if connection is None:
+            return wait_for(self._inner.resume_queue(queue))
+        name = parse_queue(queue)
+        return self._by(connection, lambda two_phase: self.resume_steps(name, two_phase=two_phase), whole=True)
+
+    def set_queue_weight(self, queue: str, weight: int, *, create: bool = False, connection: Any = None) -> None:
+        """Give a queue its share of workers' slots; see ``Queue.set_queue_weight``."""
+        _refuse_loop()
+        if connection is None:
+            return wait_for(self._inner.set_queue_weight(queue, weight, create=create))
+        name, share, force = parse_queue(queue), parse_weight(weight), flag(create, "create")
+        return self._by(connection, lambda _: self.weigh_steps(name, share, create=force), whole=True)
+
+    def count_purgeable(self, queue: str) -> int:
+        """Return how many jobs ``purge_queue`` would cancel now; see ``Queue.count_purgeable``."""
+        _refuse_loop()
+        return wait_for(self._inner.count_purgeable(queue))
+
+    def purge_queue(self, queue: str, reason: str | None = None, *, connection: Any = None) -> int:
+        """Cancel all jobs of a queue that do not run; see ``Queue.purge_queue``."""
+        _refuse_loop()
+        if connection is None:
+            return wait_for(self._inner.purge_queue(queue, reason))
+        name, why = parse_queue(queue), parse_reason(reason)
+        done = self._by(connection, lambda two_phase: self.purge_steps(name, why, two_phase=two_phase), whole=True)
+        return done[0]
 
     # --- for handles ---
 

@@ -152,6 +152,15 @@ class Gateway:
         """Ask to be notified of new jobs for so many seconds."""
         await self._rows("SELECT {}.mark_hungry($1, $2, $3)", worker, queues, seconds)
 
+    async def left_paused(self, queues: Sequence[str]) -> list[str]:
+        """Return those of the queues that are paused and have ready jobs."""
+        rows = await self._rows(
+            "SELECT q.name FROM {0}.queues q WHERE q.name = ANY ($1) AND q.paused_at IS NOT NULL "
+            "AND EXISTS (SELECT FROM {0}.live_jobs l WHERE l.state = 'ready' AND l.queue = q.name) ORDER BY 1",
+            queues,
+        )
+        return [row[0] for row in rows]
+
     async def take_chore(self, chore: str, worker: UUID, seconds: float) -> bool:
         """Take or renew the lease of a chore."""
         return (await self._rows("SELECT {}.take_chore($1, $2, $3)", chore, worker, seconds))[0][0]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 STATES: Final = ("waiting", "scheduled", "ready", "running", "succeeded", "failed", "cancelled")
+FINAL: Final = STATES[4:]
 
 LIVING: Final = "w.state IN ('running', 'draining') AND w.beat_at > {0}.clock() - interval '20 seconds'"
 
@@ -46,20 +47,26 @@ class Inspector:
         self._schema = quote_schema(schema)
 
     async def queues(self) -> list[Row]:
-        """Return each queue with how many of its jobs are in which state, counted exactly."""
+        """Return each queue with how many of its jobs are in which state; of the finished, those of the last hour.
+
+        Counts above 10,000 are estimates, and those of the finished also where ``finished_estimated``.
+        """
         return await self._rows("""
             SELECT coalesce(q.queue, f.queue) AS queue,
                    coalesce(q.waiting, 0) AS waiting, coalesce(q.scheduled, 0) AS scheduled,
                    coalesce(q.ready, 0) AS ready, coalesce(q.running, 0) AS running,
                    coalesce(f.succeeded, 0) AS succeeded, coalesce(f.failed, 0) AS failed,
-                   coalesce(f.cancelled, 0) AS cancelled,
-                   q.oldest_ready, q.next_due, q.paused_at, q.paused_by
-            FROM {0}.queue_status q
-            FULL JOIN (SELECT j.queue, count(*) FILTER (WHERE o.state = 'succeeded') AS succeeded,
-                              count(*) FILTER (WHERE o.state = 'failed') AS failed,
-                              count(*) FILTER (WHERE o.state = 'cancelled') AS cancelled
-                       FROM {0}.outcomes o JOIN {0}.jobs j ON j.id = o.id GROUP BY j.queue) f ON f.queue = q.queue
+                   coalesce(f.cancelled, 0) AS cancelled, coalesce(f.estimated, false) AS finished_estimated,
+                   q.oldest_ready, q.next_due, q.paused_at, q.paused_by, q.pause_reason
+            FROM {0}.queue_status q FULL JOIN {0}.finished_lately() f ON f.queue = q.queue
             ORDER BY 1
+            """)
+
+    async def queue_list(self) -> list[Row]:
+        """Return each queue that exists, with its settings; counts above 10,000 are estimates."""
+        return await self._rows("""
+            SELECT q.*, extract(epoch FROM {0}.clock() - q.oldest_ready)::float8 AS oldest_ready_seconds
+            FROM {0}.queue_status q ORDER BY q.queue
             """)
 
     async def workers(self, *, past: bool = False, limit: int = 200) -> list[Row]:

@@ -158,6 +158,8 @@ class Worker:
         try:
             done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
             _raise_first(done)
+            if self.claimer.empty.is_set():
+                await self._quietly(self._aside(self._say_what_is_paused))
             await self._shut_down(claiming, tasks)
         except asyncio.CancelledError:
             # Whoever gives up on a worker must not leave its jobs running under a name that nobody beats for.
@@ -244,6 +246,11 @@ class Worker:
             ids, leases = [one.job.id for one in left], [one.job.lease for one in left]
             reason = "its worker was shut down"
             await self._quietly(self._aside(lambda gateway: gateway.hand_back(self.identity.id, ids, leases, reason)))
+
+    async def _say_what_is_paused(self, gateway: Gateway) -> None:
+        """It was to run until there is nothing left to do, and of a paused queue there is nothing to do."""
+        for queue in await gateway.left_paused([name for name, _ in self.config.queues]):
+            logger.warning("a paused queue keeps its jobs: the worker ends all the same", extra={"queue": queue})
 
     async def _set_state(self, state: str) -> None:
         await self._aside(lambda gateway: gateway.worker_state(self.identity.id, state))

@@ -5,6 +5,9 @@
 -- cannot run are not walked again and again; floor 0 is a full scan. Queues come in the order given; first each may
 -- take its share of the free slots, then the rest goes round.
 --
+-- Shares are equal, the first in turn taking what does not divide, unless queues have weights: then what does not divide is
+-- left to chance, so that also workers whose slots come free one by one keep to the weights, and every queue gets its turn.
+--
 -- Picking, marking and reading jobs are three statements. Reading last, with a fresh snapshot, sees a replace that
 -- was committed before the row was locked. Planner switches: a plan made while the table was empty must not sort.
 CREATE FUNCTION uno_jobs.claim(
@@ -37,20 +40,35 @@ DECLARE
     v_all uuid[] := '{}';
     v_reached bigint;
     v_started timestamptz;
-    v_paused boolean[];
+    v_weights integer[];
+    v_rounds integer := 2;
+    v_sum integer;
+    v_ration integer;
     v_open boolean;
 BEGIN
-    v_paused := ARRAY(
-        SELECT EXISTS (SELECT FROM uno_jobs.queues k WHERE k.name = n.name AND k.paused_at IS NOT NULL)
+    -- 0: paused, or found to have nothing more.
+    v_weights := ARRAY(
+        SELECT coalesce((SELECT CASE WHEN k.paused_at IS NULL THEN k.weight ELSE 0 END FROM uno_jobs.queues k WHERE k.name = n.name), 1)
         FROM unnest(p_queues) WITH ORDINALITY AS n (name, place) ORDER BY n.place);
+    IF 1 < ANY (v_weights) THEN
+        v_rounds := 4;
+    END IF;
 
-    FOR v_round IN 1..2 LOOP
+    FOR v_round IN 1..v_rounds LOOP
         v_open := false;
+        v_ration := v_free;
+        IF v_rounds > 2 THEN
+            v_sum := (SELECT sum(w.weight) FROM unnest(v_weights) AS w (weight));
+        END IF;
         FOR q IN 1..v_queues LOOP
-            CONTINUE WHEN v_paused[q] OR v_left[q] <= 0;
+            CONTINUE WHEN v_weights[q] = 0;
             EXIT WHEN v_free <= 0;
-            -- In the first round a queue may take its share of what is left, in the second all of it.
-            v_share := CASE v_round WHEN 1 THEN ceil(v_free::numeric / (v_queues - q + 1)) ELSE v_free END;
+            -- In the last round a queue may take all that is left, before that its share.
+            v_share := CASE WHEN v_round = v_rounds THEN v_free
+                            WHEN v_rounds = 2 THEN ceil(v_free::numeric / (v_queues - q + 1))
+                            ELSE floor((v_ration * v_weights[q])::float8 / v_sum + random()) END;
+            v_ration := v_ration - v_share;
+            v_sum := v_sum - v_weights[q];
             v_want := least(v_share, v_left[q]);
             FOR p IN 0..9 LOOP
                 EXIT WHEN v_want <= 0;
@@ -87,7 +105,11 @@ BEGIN
                     v_want := v_want - v_got;
                 END IF;
             END LOOP;
-            v_open := v_open OR v_want <= 0;
+            IF v_want > 0 OR v_left[q] <= 0 THEN
+                v_weights[q] := 0;
+            ELSE
+                v_open := true;
+            END IF;
         END LOOP;
         EXIT WHEN v_free <= 0 OR NOT v_open;
     END LOOP;
