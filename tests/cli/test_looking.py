@@ -77,9 +77,9 @@ def test_jobs_are_listed_and_filtered(command: Any, with_tasks: str) -> None:
     assert attempt["traceback"] == "line 1\nline 2"
 
 
-def test_a_job_that_there_is_not_is_a_failure(command: Any, with_tasks: str) -> None:
+def test_a_job_that_there_is_not_is_bad_input(command: Any, with_tasks: str) -> None:
     missing = command("jobs", "show", str(uuid.uuid4()), url=with_tasks)
-    assert missing.status == 1
+    assert missing.status == 2
     assert "there is no job" in missing.err
 
 

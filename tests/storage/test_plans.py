@@ -300,3 +300,51 @@ async def test_plans_made_on_an_empty_table_still_use_the_indexes(database_url: 
         assert seen.offences() == []
     finally:
         await lab.close()
+
+
+async def test_looking_at_queues(hand: Hand) -> None:
+    """Counting all 1.2 million live rows would touch each of more than 20,000 pages."""
+    async with explained(hand.connection) as seen:
+        rows = await hand.connection.fetch("SELECT * FROM uno_jobs.queue_status")
+    assert seen.offences(sorted_rows=100) == []
+    assert seen.buffers() < 6_000
+    (full,) = [row for row in rows if row["queue"] == "full"]
+    # Above 10,000 they are estimates.
+    assert abs(full["ready"] / READY - 1) < 0.3
+    assert abs(full["scheduled"] / (SCHEDULED + 1) - 1) < 0.3
+    assert str(full["ready"]).rstrip("0") == str(full["ready"])[:2].rstrip("0")
+
+
+FINISHED = """
+INSERT INTO uno_jobs.jobs (id, created_at, priority, task, version, queue, args, kwargs)
+SELECT ('4' || lpad(to_hex(n), 31, '0'))::uuid, now(), 5, 't', '1', 'q' || n % 2, '[]', '{}'
+FROM generate_series(1, 60000) AS n;
+INSERT INTO uno_jobs.outcomes (id, finished_at, started_at, state, attempt, failures, lost)
+SELECT ('4' || lpad(to_hex(n), 31, '0'))::uuid, now() - (60000 - n) * interval '1 ms', now(), 'succeeded', 1, 0, 0
+FROM generate_series(1, 60000) AS n;
+"""
+
+
+async def test_looking_at_what_has_ended_lately(hand: Hand) -> None:
+    await hand.connection.execute(FINISHED)
+    async with explained(hand.connection) as seen:
+        rows = await hand.connection.fetch("SELECT * FROM uno_jobs.finished_lately()")
+    # To ask each of 60,000 jobs for its queue takes four pages of each.
+    assert seen.buffers() < 25_000
+    assert {row["queue"] for row in rows} >= {"q0", "q1"}
+    assert all(row["estimated"] for row in rows)
+    assert abs(sum(row["succeeded"] for row in rows) / 60_000 - 1) < 0.2
+
+
+async def test_explaining(lab: Lab, hand: Hand) -> None:
+    """The last of 200,000 that are ready, with 60,000 ends within the last minute to take the rate from."""
+    await hand.register("full", tasks='[{"task": "t", "version": "1"}]')
+    await hand.connection.execute(FINISHED)
+    (last,) = await lab.put(queue="full", on=hand.connection)
+    (scheduled,) = await lab.put(queue="full", delay=60, on=hand.connection)
+    for id_, what in ((last, "behind more than 10,000 jobs"), (scheduled, "due in 60 s")):
+        async with explained(hand.connection) as seen:
+            sentence = await hand.connection.fetchval("SELECT uno_jobs.explain($1)", id_)
+        assert what in sentence
+        assert seen.offences() == []
+        assert seen.buffers() < 25_000

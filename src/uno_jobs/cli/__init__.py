@@ -47,6 +47,7 @@ def status_of(error: Exception) -> int:
         errors.ConfigurationError,
         errors.InvalidArguments,
         errors.InvalidOption,
+        errors.JobNotFound,
         errors.NotSerializable,
         errors.PayloadTooLarge,
         errors.QueueNotFound,

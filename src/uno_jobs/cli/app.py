@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from uno_jobs.cli import bench, config, db, dev, enqueue, jobs, prune, queues, status, tasks, worker, workers, workflows
+from uno_jobs.cli import bench, config, db, dev, enqueue, explain, jobs, prune, queues, status, tasks, worker, workers, workflows
 
 app = typer.Typer(
     name="uno-jobs",
@@ -44,6 +44,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(prune.app, name="retention")
 app.command("prune")(prune.prune)
+app.command("explain")(explain.explain)
 app.add_typer(queues.app, name="queues")
 app.command("tasks")(tasks.tasks)
 app.command("workers")(workers.workers)

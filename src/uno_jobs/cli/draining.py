@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +29,8 @@ async def drain(settings: Settings, url: str, queue: str, timeout: float | None)
     Raises:
         QueueNotFound: There is no such queue.
     """
+    import asyncio
+
     from uno_jobs.storage.schema import quote_schema
     from uno_jobs.storage.session import check_schema, connect
 

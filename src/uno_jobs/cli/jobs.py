@@ -87,7 +87,7 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show all that is known of a job: arguments, attempts with their tracebacks, result, parents and children."""
-    id_ = _parse_id(job)
+    id_ = parse_id(job)
     settings = options.settings(database_url=database_url, schema=schema)
     found = asking.look(settings, lambda inspector: inspector.job(id_))
     if found is None:
@@ -174,10 +174,15 @@ def _parse_ids(jobs: list[str] | None, *, by_filter: bool) -> list[uuid.UUID]:
         raise InvalidOption("name jobs by their ids, or by a filter such as --task, --queue or --state")
     if jobs and by_filter:
         raise InvalidOption("jobs are named by their ids or by a filter, not by both")
-    return [] if not jobs else list(dict.fromkeys(_parse_id(job) for job in jobs))
+    return [] if not jobs else list(dict.fromkeys(parse_id(job) for job in jobs))
 
 
-def _parse_id(job: str) -> uuid.UUID:
+def parse_id(job: str) -> uuid.UUID:
+    """Return a job's id.
+
+    Raises:
+        InvalidOption: It is not a UUID.
+    """
     try:
         return uuid.UUID(job)
     except ValueError:

@@ -175,6 +175,14 @@ class Inspector:
             *(queue, task, since, limit),
         )
 
+    async def explain(self, id_: UUID) -> Row:
+        """Return why a job is where it is: ``state``, ``why`` (a word), ``sentence``, and what that is made of.
+
+        Raises:
+            asyncpg.NoDataFoundError: There is no such job.
+        """
+        return (await self._rows("SELECT {0}.explain_facts($1) AS facts", id_))[0]["facts"]
+
     async def tasks(self) -> list[Row]:
         """Return the tasks that workers have recorded, with how many living workers can run each now."""
         return await self._rows(f"""

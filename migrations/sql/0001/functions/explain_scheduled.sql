@@ -33,8 +33,8 @@ BEGIN
             v_why := 'retry';
             SELECT (t.options ->> 'max_retries')::integer INTO v_retries
             FROM uno_jobs.task_versions t WHERE t.task = v_job.task AND t.version = v_job.version;
-            v_because := format(': retry %s%s, after %s', v_job.failures, ' of ' || v_retries,
-                                uno_jobs.say_error(v_last.error_type, v_last.error));
+            v_because := format(': retry %s%s%s', v_job.failures, ' of ' || v_retries,
+                                ', after ' || uno_jobs.say_error(v_last.error_type, v_last.error));
         END IF;
     END IF;
     IF v_job.paused_at IS NOT NULL THEN
