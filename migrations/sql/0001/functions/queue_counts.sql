@@ -1,4 +1,4 @@
--- Bounded, whatever the backlog: each count stops at 10,001 rows of an index, and where one got there, a sample of a thousand
+-- Bounded, whatever the backlog: each count stops at 10,001 rows of an index, and where one got there, a sample of 400
 -- pages of the table estimates it. Statistics of the planner would be older: a million jobs can come and go between two looks
 -- of autovacuum's. What runs is bounded by the workers' slots.
 CREATE FUNCTION uno_jobs.queue_counts(p_queue text DEFAULT NULL) RETURNS TABLE (
@@ -18,6 +18,9 @@ DECLARE
     v_running jsonb;
     v_sample jsonb;
     v_part real;
+    -- Not literals, for which a plan would take the index of all that is scheduled, whatever its queue.
+    v_scheduled uno_jobs.job_state := 'scheduled';
+    v_waiting uno_jobs.job_state := 'waiting';
 BEGIN
     v_running := coalesce((
         SELECT jsonb_object_agg(r.queue, r.jobs)
@@ -29,12 +32,15 @@ BEGIN
         SELECT count(*) INTO ready
         FROM (SELECT FROM uno_jobs.live_jobs l WHERE l.state = 'ready' AND l.queue = queue_counts.queue LIMIT 10001) c;
         SELECT count(*) INTO scheduled
-        FROM (SELECT FROM uno_jobs.live_jobs l WHERE l.state = 'scheduled' AND l.queue = queue_counts.queue LIMIT 10001) c;
+        FROM (SELECT FROM uno_jobs.live_jobs l
+              WHERE l.state IN ('waiting', 'scheduled') AND l.state = v_scheduled AND l.queue = queue_counts.queue LIMIT 10001) c;
         SELECT count(*) INTO waiting
-        FROM (SELECT FROM uno_jobs.live_jobs l WHERE l.state = 'waiting' AND l.queue = queue_counts.queue LIMIT 10001) c;
+        FROM (SELECT FROM uno_jobs.live_jobs l
+              WHERE l.state IN ('waiting', 'scheduled') AND l.state = v_waiting AND l.queue = queue_counts.queue LIMIT 10001) c;
         SELECT count(*) INTO due
         FROM (SELECT FROM uno_jobs.live_jobs l
-              WHERE l.state = 'scheduled' AND l.queue = queue_counts.queue AND l.run_at <= uno_jobs.clock() LIMIT 10001) c;
+              WHERE l.state IN ('waiting', 'scheduled') AND l.state = v_scheduled AND l.queue = queue_counts.queue
+                AND l.run_at <= uno_jobs.clock() LIMIT 10001) c;
         running := coalesce((v_running ->> queue)::bigint, 0);
         SELECT min(j.created_at) INTO oldest_ready
         FROM generate_series(0, 9) AS p (priority)
@@ -43,10 +49,11 @@ BEGIN
             WHERE l.state = 'ready' AND l.queue = queue_counts.queue AND l.priority = p.priority ORDER BY l.seq LIMIT 1) first
         JOIN uno_jobs.jobs j ON j.id = first.id;
         next_due := (SELECT l.run_at FROM uno_jobs.live_jobs l
-                     WHERE l.state = 'scheduled' AND l.queue = queue_counts.queue ORDER BY l.run_at LIMIT 1);
+                     WHERE l.state IN ('waiting', 'scheduled') AND l.state = v_scheduled AND l.queue = queue_counts.queue
+                     ORDER BY l.run_at LIMIT 1);
         IF greatest(ready, scheduled, waiting) > 10000 THEN
             IF v_sample IS NULL THEN
-                v_part := least(100, 100.0 * 1000 * current_setting('block_size')::integer
+                v_part := least(100, 100.0 * 400 * current_setting('block_size')::integer
                                      / greatest(1, pg_relation_size('uno_jobs.live_jobs')));
                 v_sample := coalesce((
                     SELECT jsonb_object_agg(s.state || ' ' || s.queue, s.jobs)
