@@ -11,7 +11,7 @@ import pytest
 from tests.queue.callers import KINDS, calling
 from uno_jobs import Queue, SyncQueue
 from uno_jobs.errors import InvalidOption, QueueNotFound, WrongColour
-from uno_jobs.queue import queue as queue_module
+from uno_jobs.queue import steered
 
 if TYPE_CHECKING:
     from tests.queue.conftest import Database
@@ -71,7 +71,7 @@ async def test_on_connections_of_its_own(queue: Queue, database: Database, tasks
 async def test_a_purge_goes_on_until_nothing_is_left(
     queue: Queue, database: Database, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_module, "PURGE_BATCH", 2)
+    monkeypatch.setattr(steered, "PURGE_BATCH", 2)
     await queue.enqueue_many([tasks.add.s(n) for n in range(7)])
     assert await queue.count_purgeable("default") == 7
     assert await queue.purge_queue("default") == 7

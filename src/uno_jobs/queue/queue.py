@@ -9,17 +9,16 @@ from uuid import UUID
 
 from typing_extensions import TypeVar
 
-from uno_jobs.queue.core import Call, QueueCore, parse_job_id, parse_timeout
+from uno_jobs.queue.core import Call, parse_job_id, parse_timeout
 from uno_jobs.queue.handles import JobHandle
 from uno_jobs.queue.moves import parse_reason
-from uno_jobs.queue.steering import PURGE_BATCH, parse_weight
+from uno_jobs.queue.steered import SteeredQueue
 from uno_jobs.queue.waiting import Waiter
 from uno_jobs.queue.workflow_status import parse_limit, parse_state
 from uno_jobs.storage.connections.adapt import adapt
 from uno_jobs.storage.connections.failures import translating
 from uno_jobs.storage.connections.foreign import keep_foreign
 from uno_jobs.storage.connections.running import run
-from uno_jobs.tasks.checks import flag, parse_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", default=Any)
 
 
-class Queue(QueueCore):
+class Queue(SteeredQueue):
     """Enqueues jobs, and looks at them. Usable from any event loop, and after a fork."""
 
     _pid: int
@@ -228,89 +227,6 @@ class Queue(QueueCore):
             EnqueueConflict: A race was lost under REPEATABLE READ or SERIALIZABLE: retry the transaction.
         """
         await self.retry_by(parse_job_id(job_id), connection, handed_in=False)
-
-    async def pause_queue(
-        self, queue: str, reason: str | None = None, *, create: bool = False, connection: Any = None
-    ) -> bool:
-        """Pause a queue: workers take nothing more from it, what runs goes on.
-
-        Args:
-            queue: The queue.
-            reason: Why, for ``queue_status`` and ``uno-jobs explain``.
-            create: Also where no setting, no living worker and no unfinished job names it.
-            connection: As for ``enqueue``: the pause stands or falls with its transaction.
-
-        Returns:
-            False where it was paused already; nothing was changed then.
-
-        Raises:
-            QueueNotFound: There is no such queue; the message says which there are.
-            InvalidOption: The name or the reason will not do.
-        """
-        name, why, force = parse_queue(queue), parse_reason(reason), flag(create, "create")
-        return await self._by(
-            connection, lambda _: self.pause_steps(name, why, create=force), whole=connection is not None
-        )
-
-    async def resume_queue(self, queue: str, *, connection: Any = None) -> bool:
-        """Let workers take from a paused queue again; those that sleep are woken.
-
-        Returns:
-            False where it was not paused.
-
-        Raises:
-            QueueNotFound, InvalidOption: As ``pause_queue``.
-        """
-        name = parse_queue(queue)
-        return await self._by(
-            connection, lambda two_phase: self.resume_steps(name, two_phase=two_phase), whole=connection is not None
-        )
-
-    async def set_queue_weight(self, queue: str, weight: int, *, create: bool = False, connection: Any = None) -> None:
-        """Give a queue its share of each worker's free slots beside other queues that have work: 1 to 100, else 1.
-
-        Raises:
-            QueueNotFound, InvalidOption: As ``pause_queue``.
-        """
-        name, share, force = parse_queue(queue), parse_weight(weight), flag(create, "create")
-        await self._by(connection, lambda _: self.weigh_steps(name, share, create=force), whole=connection is not None)
-
-    async def count_purgeable(self, queue: str) -> int:
-        """Return how many jobs ``purge_queue`` would cancel now; every one is counted, which takes its time.
-
-        Raises:
-            QueueNotFound, InvalidOption: As ``pause_queue``.
-        """
-        return await self._by_own(self.count_purgeable_steps(parse_queue(queue)), whole=False)
-
-    async def purge_queue(self, queue: str, reason: str | None = None, *, connection: Any = None) -> int:
-        """Cancel all jobs of a queue that do not run; those enqueued meanwhile stay.
-
-        Args:
-            queue: The queue.
-            reason: Why; kept with each job.
-            connection: As for ``enqueue``: all in its transaction. Without it, 5,000 in each of as many as it takes.
-
-        Returns:
-            How many jobs were cancelled; those cancelled because they waited for one of them are not counted.
-
-        Raises:
-            QueueNotFound, InvalidOption: As ``pause_queue``.
-        """
-        name, why = parse_queue(queue), parse_reason(reason)
-        if connection is not None:
-            done = await self._by(
-                connection, lambda two_phase: self.purge_steps(name, why, two_phase=two_phase), whole=True
-            )
-            return done[0]
-        purged, before = 0, None
-        while True:
-            got, before = await self._by_own(
-                self.purge_steps(name, why, two_phase=False, before=before, at_most=PURGE_BATCH), whole=False
-            )
-            if not got:
-                return purged
-            purged += got
 
     # --- for handles ---
 
