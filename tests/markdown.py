@@ -44,7 +44,7 @@ LIMIT = 30.0
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# ([\w/]+\.py)\n")
 _IGNORED = {"pip", "export", "cd", "git"}
-WITH_SUBCOMMANDS = {"db", "jobs", "workflows", "retention"}
+WITH_SUBCOMMANDS = {"db", "jobs", "workflows", "retention", "queues"}
 
 
 @dataclass(frozen=True)
