@@ -303,11 +303,11 @@ async def test_plans_made_on_an_empty_table_still_use_the_indexes(database_url: 
 
 
 async def test_looking_at_queues(hand: Hand) -> None:
-    """Counting all 1.2 million live rows would touch each of more than 20,000 pages."""
+    """Counting all 1.2 million live rows would touch each of more than 20,000 pages; some here are the dead prefix's."""
     async with explained(hand.connection) as seen:
         rows = await hand.connection.fetch("SELECT * FROM uno_jobs.queue_status")
     assert [one for one in seen.offences(sorted_rows=1_000) if "Join" not in one] == []
-    assert seen.buffers() < 6_000
+    assert seen.buffers() < 15_000
     (full,) = [row for row in rows if row["queue"] == "full"]
     # Above 10,000 they are estimates. Of 400 pages: six standard deviations.
     assert abs(full["ready"] / READY - 1) < 0.5
