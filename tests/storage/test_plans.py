@@ -303,7 +303,7 @@ async def test_plans_made_on_an_empty_table_still_use_the_indexes(database_url: 
 
 
 async def test_looking_at_queues(hand: Hand) -> None:
-    """Counting all 1.2 million live rows would touch each of more than 20,000 pages; some here are the dead prefix's."""
+    """Counting all 1.2 million live rows would touch more than 20,000 pages; some here are the dead prefix's."""
     async with explained(hand.connection) as seen:
         rows = await hand.connection.fetch("SELECT * FROM uno_jobs.queue_status")
     assert [one for one in seen.offences(sorted_rows=1_000) if "Join" not in one] == []

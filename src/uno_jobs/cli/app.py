@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from uno_jobs.cli import bench, config, db, dev, enqueue, explain, jobs, prune, queues, status, tasks, worker, workers, workflows
+from uno_jobs.cli import (
+    bench,
+    config,
+    db,
+    dev,
+    enqueue,
+    explain,
+    jobs,
+    prune,
+    queues,
+    status,
+    tasks,
+    worker,
+    workers,
+    workflows,
+)
 
 app = typer.Typer(
     name="uno-jobs",
