@@ -124,7 +124,7 @@ def test_what_is_no_workflow_is_said_to_be_none(command: Any, t: Any, queue: Syn
     alone = queue.enqueue(t.find)
     for id_ in (str(uuid.uuid4()), str(alone.id)):
         missing = command("workflows", "show", id_, url=with_tasks)
-        assert (missing.status, missing.out) == (1, "")
+        assert (missing.status, missing.out) == (2, "")
         assert f"{id_} is neither a workflow nor a job of one" in missing.err
     wrong = command("workflows", "show", "latest")
     assert wrong.status == 2
