@@ -48,7 +48,8 @@ async def test_readme(reader: Reader, database_url: str, capsys: pytest.CaptureF
     ]
     assert json.loads(jobs[0]["args"]) == [int(answer.json()["user"]), "ada@example.com"]
     assert json.loads(jobs[0]["result"]) == {"sent_to": "ada@example.com"}
-    assert not queues
+    # The worker serves its queue, in which nothing is left.
+    assert [tuple(row) for row in queues] == [("default", 0, 0, 0, None)]
     assert not failed
     assert "Welcome, user 1!" in capsys.readouterr().out
     connection = await asyncpg.connect(database_url)
