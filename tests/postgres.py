@@ -13,6 +13,7 @@ import psutil
 
 from uno_jobs.embedded.account import run_as, server_account
 from uno_jobs.embedded.binaries import find_binaries
+from uno_jobs.embedded.locks import FileLock
 from uno_jobs.embedded.places import temporary_state
 from uno_jobs.embedded.supervisor import free_port
 
@@ -38,6 +39,9 @@ class Postgres:
         self._account = server_account()
         self._programs = find_binaries(binaries, account=self._account).folder
         self._folder = folder or temporary_state(self._account)
+        # Who starts a temporary server elsewhere removes old folders that nobody holds.
+        self._held = FileLock.try_alone(self._folder / "users.lock")
+        assert self._held is not None
         self.port = free_port()
         self.data = self._folder / "data"
         self.data.mkdir(mode=0o700)
@@ -58,6 +62,8 @@ class Postgres:
         if self._process is not None:
             self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder)
+        assert self._held is not None
+        self._held.release()
 
     @property
     def url(self) -> str:
