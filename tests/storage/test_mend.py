@@ -139,6 +139,93 @@ async def test_an_end_that_was_never_told_is_none_once_the_job_is_retried(lab: L
     assert (live["state"], live["pending_parents"]) == ("waiting", 2)
 
 
+async def test_an_end_that_is_still_to_be_told_is_waited_for_by_who_is_revived(lab: Lab) -> None:
+    """Naively its count is wrong, unmarked, and once that end is told it starts before the job that was retried."""
+    ids = await put_workflow(lab, [Node(), Node(), Node((1,), join=True), Node((0, 2)), Node((2,))])
+    hand = await lab.hand()
+    await hand.claim()
+    assert await hand.end(ids[0], "failed", error="no") == {}
+    holder = await lab.session()
+    async with holder.transaction():
+        await holder.execute("SELECT FROM uno_jobs.live_jobs WHERE id = $1 FOR UPDATE", ids[4])
+        assert await hand.succeed([ids[1]]) == {}
+        assert await lab.eye.fetchval("SELECT array_agg(job_id) FROM uno_jobs.pending_releases") == [ids[2]]
+        await lab.retry(ids[0])
+        row = await lab.one("SELECT mended FROM uno_jobs.mend_waiting($1, 1000)", FIRST)
+        assert row["mended"] == []
+    for _ in range(2):
+        await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+    assert await states(lab, ids) == ["ready", "succeeded", "succeeded", "waiting", "ready"]
+    await invariants.check(lab.eye, retried_by_hand=True)
+
+
+async def test_ends_that_are_still_to_be_told_are_waited_for_by_who_is_retried(lab: Lab) -> None:
+    """Naively both are subtracted from a count without them, and it starts although a parent is unfinished."""
+    joins = [Node((1,), join=True), Node((1,), join=True)]
+    ids = await put_workflow(lab, [Node(), Node(), *joins, Node((0, 2, 3)), Node((2, 3))])
+    hand = await lab.hand()
+    await hand.claim()
+    await lab.cancel(ids[4])
+    holder = await lab.session()
+    async with holder.transaction():
+        await holder.execute("SELECT FROM uno_jobs.live_jobs WHERE id = $1 FOR UPDATE", ids[5])
+        assert await hand.succeed([ids[1]]) == {}
+        await lab.retry(ids[4])
+    async with holder.transaction():
+        # Its parent is held, so that it cannot be counted for yet.
+        await holder.execute("SELECT FROM uno_jobs.live_jobs WHERE id = $1 FOR UPDATE", ids[0])
+        await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+    assert (await states(lab, ids))[4:] == ["waiting", "ready"]
+    await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+    await invariants.check(lab.eye, retried_by_hand=True)
+
+
+async def test_what_runs_anyway_waits_for_each_parent_that_is_revived(lab: Lab) -> None:
+    """Naively it waits for one of them, and starts although another parent, held all the while, is unfinished."""
+    ids = await put_workflow(lab, [Node(), Node((0,)), Node(), Node((0, 1, 2), run_anyway=True)])
+    await lab.cancel(ids[0])
+    await lab.retry(ids[0])
+    hand = await lab.hand()
+    holder = await lab.session()
+    async with holder.transaction():
+        await holder.execute("SELECT FROM uno_jobs.live_jobs WHERE id = $1 FOR UPDATE", ids[2])
+        for id_ in ids[:2]:
+            await hand.claim()
+            assert await hand.succeed([id_]) == {}
+        await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+        assert await states(lab, ids) == ["succeeded", "succeeded", "ready", "waiting"]
+    await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+    await invariants.check(lab.eye, retried_by_hand=True)
+
+
+async def test_the_mark_of_what_no_longer_waits_is_forgotten(lab: Lab) -> None:
+    """Naively such marks pile up, and a round that looks at a few of them never comes to one that matters."""
+    ids = await put_workflow(lab, [Node(), Node(), Node((0, 1))])
+    await lab.cancel(ids[0])
+    await lab.retry(ids[0])
+    await lab.cancel(ids[0])
+    assert await lab.eye.fetchval("SELECT array_agg(job_id) FROM uno_jobs.pending_counts") == [ids[2]]
+    await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+    assert await lab.eye.fetchval("SELECT count(*) FROM uno_jobs.pending_counts") == 0
+
+
+@pytest.mark.parametrize("root", [0, 2])
+async def test_a_mark_of_an_earlier_life_is_not_taken_from_who_is_retried(lab: Lab, root: int) -> None:
+    """Naively it is forgotten while the retry is under way, and the child waits for one more than it has, for ever."""
+    ids = await put_workflow(lab, [Node(), Node(), Node((0, 1))])
+    for _ in range(2):
+        await lab.cancel(ids[root])
+        assert await lab.eye.fetchval("SELECT state FROM uno_jobs.outcomes WHERE id = $1", ids[2]) == "cancelled"
+        reviver = await lab.session()
+        async with reviver.transaction():
+            await reviver.execute("SELECT uno_jobs.retry($1)", ids[root])
+            await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+    await lab.eye.execute("SELECT uno_jobs.release_pending(1000)")
+    live = await lab.live(ids[2])
+    assert live is not None
+    assert (live["state"], live["pending_parents"]) == ("waiting", 2)
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_nothing_is_mended_beside_those_who_work(lab: Lab, seed: int) -> None:
     """Workers that end jobs and add to them, cancels, retries, chores, all at once on random graphs, and a mender."""

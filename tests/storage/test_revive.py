@@ -117,6 +117,19 @@ async def test_another_parent_that_failed_keeps_its_child_cancelled_until_it_is_
     assert await states(lab, ids) == ["ready", "ready", "waiting", "waiting"]
 
 
+async def test_a_join_that_runs_anyway_stays_ended_where_its_parent_stays_cancelled(lab: Lab) -> None:
+    """Naively it is revived with nothing to wait for, and waits for ever."""
+    ids = await put_workflow(lab, [Node(), Node(), Node((0, 1)), Node((2,), join=True, run_anyway=True), Node((3,))])
+    await lab.cancel(ids[0])
+    await lab.cancel(ids[1])
+    assert await states(lab, ids) == ["cancelled"] * 5
+    await retry(lab, ids[0])
+    assert await states(lab, ids) == ["ready", "cancelled", "cancelled", "cancelled", "cancelled"]
+    await retry(lab, ids[1])
+    await recount(lab)
+    assert await states(lab, ids) == ["ready", "ready", "waiting", "waiting", "waiting"]
+
+
 async def test_a_step_whose_parent_failed_is_refused_and_says_which_to_retry(lab: Lab) -> None:
     ids = await put_workflow(lab, [Node(), Node((0,)), Node((1,))])
     hand = await lab.hand()

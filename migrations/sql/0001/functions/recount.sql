@@ -11,21 +11,22 @@ SET enable_mergejoin = off
 AS $$
 DECLARE
     v_now timestamptz := uno_jobs.clock();
+    v_id uuid;
     v_child record;
     v_live integer;
     v_locked integer;
     v_failed uuid;
     v_done integer := 0;
 BEGIN
-    FOR v_child IN
-        SELECT m.job_id AS id FROM uno_jobs.pending_counts m LIMIT p_limit FOR UPDATE SKIP LOCKED
+    FOR v_id IN
+        SELECT m.job_id FROM uno_jobs.pending_counts m LIMIT p_limit FOR UPDATE SKIP LOCKED
     LOOP
         SELECT l.id, l.task, l.queue, l.run_at, l.run_anyway, l.has_children, l.attempt, l.failures, l.lost INTO v_child
-        FROM uno_jobs.live_jobs l WHERE l.id = v_child.id AND l.state = 'waiting' FOR UPDATE SKIP LOCKED;
+        FROM uno_jobs.live_jobs l WHERE l.id = v_id AND l.state = 'waiting' FOR UPDATE SKIP LOCKED;
         IF NOT FOUND THEN
-            -- Ended, or held: only what is no longer waiting is forgotten.
+            -- Ended, or held: only what is no longer waiting is forgotten. (v_child is null by now.)
             DELETE FROM uno_jobs.pending_counts m
-            WHERE m.job_id = v_child.id
+            WHERE m.job_id = v_id
               AND NOT EXISTS (SELECT FROM uno_jobs.live_jobs l WHERE l.id = m.job_id AND l.state = 'waiting');
             CONTINUE;
         END IF;

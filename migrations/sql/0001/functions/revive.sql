@@ -1,10 +1,16 @@
 -- A failed or cancelled job is retried, and with it what was cancelled because of it: outcomes become live rows again. Called
 -- by try_retry, in callers' transactions: nothing that runs is locked. Parents of a revived job that are live elsewhere may
 -- end at any moment, unseen by this transaction; so it waits for one more than it has, until recount has counted with locks.
+-- A parent that has ended, but has yet to say so (pending_releases), is among them: it will be subtracted when it does.
 --
--- A child that is live all the same (run_anyway) waits for them again in the same way.
+-- A child that is live all the same (run_anyway) waits for each of them again. Where one had not said that it had ended,
+-- that is one too many, until recount.
 --
--- Another parent that failed by itself keeps its child cancelled, now because of that one.
+-- A mark (pending_counts) of a job's earlier life is taken over by writing to it: recount, which would forget it because it
+-- cannot see the revived job yet, skips it until this transaction is over.
+--
+-- Another parent that failed by itself keeps its child cancelled, now because of that one. A join that runs anyway stays
+-- ended where that leaves it no parent that is revived: it would wait for nobody.
 CREATE FUNCTION uno_jobs.revive(p_root uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -30,10 +36,13 @@ BEGIN
         WITH kept AS MATERIALIZED (
             SELECT DISTINCT ON (e.child_id) e.child_id AS id, coalesce(o.cancelled_because, o.id) AS because
             FROM unnest(v_ids) AS c (id)
-            JOIN uno_jobs.jobs j ON j.id = c.id AND NOT coalesce((j.step ->> 'anyway')::boolean, false)
+            JOIN uno_jobs.jobs j ON j.id = c.id
             JOIN uno_jobs.job_edges e ON e.child_id = c.id
             JOIN uno_jobs.outcomes o ON o.id = e.parent_id
             WHERE o.state <> 'succeeded' AND o.id <> p_root AND NOT o.id = ANY (v_ids)
+              AND (NOT coalesce((j.step ->> 'anyway')::boolean, false)
+                   OR NOT EXISTS (SELECT FROM uno_jobs.job_edges r
+                                  WHERE r.child_id = c.id AND (r.parent_id = p_root OR r.parent_id = ANY (v_ids))))
             ORDER BY e.child_id, e.position
         ), blamed AS (
             UPDATE uno_jobs.outcomes o SET cancelled_because = k.because FROM kept k WHERE o.id = k.id
@@ -49,9 +58,14 @@ BEGIN
         WHERE (e.parent_id = p_root OR e.parent_id = ANY (v_ids)) AND l.state = 'waiting' ORDER BY l.id
     LOOP
         BEGIN
-            UPDATE uno_jobs.live_jobs l SET pending_parents = l.pending_parents + 1 WHERE l.id = v_child AND l.state = 'waiting'
+            UPDATE uno_jobs.live_jobs l
+            SET pending_parents = l.pending_parents
+                + (SELECT count(*) FROM uno_jobs.job_edges e
+                   WHERE e.child_id = v_child AND (e.parent_id = p_root OR e.parent_id = ANY (v_ids)))
+            WHERE l.id = v_child AND l.state = 'waiting'
             RETURNING l.id INTO STRICT v_child;
-            INSERT INTO uno_jobs.pending_counts (job_id) VALUES (v_child) ON CONFLICT DO NOTHING;
+            INSERT INTO uno_jobs.pending_counts (job_id) VALUES (v_child)
+            ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id;
         EXCEPTION WHEN no_data_found THEN
             CONTINUE;
         END;
@@ -65,8 +79,10 @@ BEGIN
         SELECT c.id,
                (SELECT count(*) FROM uno_jobs.job_edges e WHERE e.child_id = c.id AND (e.parent_id = p_root OR e.parent_id = ANY (v_ids)))
                    AS ours,
-               (SELECT count(*) FROM uno_jobs.job_edges e JOIN uno_jobs.live_jobs p ON p.id = e.parent_id
-                WHERE e.child_id = c.id AND e.parent_id <> p_root) AS others
+               (SELECT count(*) FROM uno_jobs.job_edges e
+                WHERE e.child_id = c.id AND e.parent_id <> p_root AND NOT e.parent_id = ANY (v_ids)
+                  AND (EXISTS (SELECT FROM uno_jobs.live_jobs p WHERE p.id = e.parent_id)
+                       OR EXISTS (SELECT FROM uno_jobs.pending_releases r WHERE r.job_id = e.parent_id))) AS others
         FROM unnest(v_ids) AS c (id)
     ), back AS (
         INSERT INTO uno_jobs.live_jobs
@@ -78,8 +94,8 @@ BEGIN
         ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
         RETURNING id
     ), marked AS (
-        INSERT INTO uno_jobs.pending_counts (job_id) SELECT c.id FROM counted c WHERE c.others > 0
-        ON CONFLICT DO NOTHING
+        INSERT INTO uno_jobs.pending_counts (job_id) SELECT c.id FROM counted c WHERE c.others > 0 ORDER BY c.id
+        ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id
     )
     SELECT count(*) INTO v_revived FROM back;
     IF v_revived < v_expected THEN

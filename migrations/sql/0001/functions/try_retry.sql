@@ -60,7 +60,10 @@ BEGIN
                 RETURN;
             END IF;
             SELECT count(*) INTO v_waits_for
-            FROM uno_jobs.job_edges e JOIN uno_jobs.live_jobs l ON l.id = e.parent_id WHERE e.child_id = p_id;
+            FROM uno_jobs.job_edges e
+            WHERE e.child_id = p_id
+              AND (EXISTS (SELECT FROM uno_jobs.live_jobs l WHERE l.id = e.parent_id)
+                   OR EXISTS (SELECT FROM uno_jobs.pending_releases r WHERE r.job_id = e.parent_id));
             INSERT INTO uno_jobs.live_jobs AS l
                 (id, seq, state, attempt, pending_parents, priority, key_until_start, has_children, run_anyway, task, version, queue,
                  unique_key)
@@ -85,7 +88,8 @@ BEGIN
             DELETE FROM uno_jobs.cancel_requests c WHERE c.job_id = p_id;
             DELETE FROM uno_jobs.workflow_cancellations c WHERE c.job_id = p_id;
             IF v_waits_for > 0 OR v_join THEN
-                INSERT INTO uno_jobs.pending_counts (job_id) VALUES (p_id) ON CONFLICT DO NOTHING;
+                INSERT INTO uno_jobs.pending_counts (job_id) VALUES (p_id)
+                ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id;
             END IF;
             PERFORM uno_jobs.revive(p_id);
         ELSE
