@@ -135,7 +135,7 @@ def test_removing_by_hand(command: Any, with_tasks: str) -> None:
     assert command(*chosen, "--older-than", "3d", "--yes").out == "no finished jobs match\n"
     done = command(*chosen, "--state", "failed", "--yes", "--json")
     assert (done.json["failed"], done.json["succeeded"]) == (1, 0)
-    assert command("jobs", "show", failed).status == 1
+    assert command("jobs", "show", failed).status == 2
     assert states(command, other, succeeded, ready) == ["failed", "succeeded", "ready"]
     assert command(*chosen, "--yes").out == "removed 1 jobs: 1 succeeded\n"
 
