@@ -21,11 +21,11 @@ from uno_jobs.storage.schema import DEFAULT_SCHEMA, MIN_REVISION, REVISION, quot
 from uno_jobs.storage.urls import hide_password, plain_url
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-Opened = TypeVar("Opened", bound="Connection | PooledConnection")
+Opened = TypeVar("Opened")
 
 MIN_SERVER: Final = 150000
 
@@ -173,8 +173,17 @@ async def connect_for_tasks(url: str, *, name: str, timeout: float = 10.0, poole
         return await whole(asyncpg.connect(plain_url(url), timeout=timeout, server_settings=settings))
 
 
-async def whole(connecting: Coroutine[Any, Any, Opened]) -> Opened:
-    """Wait for a connection that is being opened; cancelled, end it rather than leave it to the garbage collector."""
+def _terminate(connection: Any) -> None:
+    connection.terminate()
+
+
+async def whole(connecting: Coroutine[Any, Any, Opened], end: Callable[[Opened], object] = _terminate) -> Opened:
+    """Wait for a connection that is being opened; cancelled, end it rather than leave it to the garbage collector.
+
+    Args:
+        connecting: What opens it.
+        end: Cuts it at once; by default as asyncpg does.
+    """
     opening = asyncio.ensure_future(connecting)
     try:
         return await asyncio.shield(opening)
@@ -184,7 +193,7 @@ async def whole(connecting: Coroutine[Any, Any, Opened]) -> Opened:
             opening.cancel()
             await asyncio.wait({opening}, timeout=1.0)
         if opening.done() and not opening.cancelled() and opening.exception() is None:
-            opening.result().terminate()
+            end(opening.result())
         raise
 
 

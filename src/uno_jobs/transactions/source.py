@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from uno_jobs.errors import DatabaseUnavailable, InvalidOption, TransactionNotAvailable
-from uno_jobs.storage.session import TASK_SETTINGS, connect_for_tasks, translate_errors
+from uno_jobs.storage.session import TASK_SETTINGS, connect_for_tasks, translate_errors, whole
 from uno_jobs.storage.urls import hide_password, plain_url
 from uno_jobs.transactions.resources import AsyncpgResource, PsycopgResource, SessionResource
 from uno_jobs.transactions.sync_resources import SyncPsycopgResource, SyncSessionResource
@@ -162,7 +162,9 @@ class Transactions:
 
     async def _connect_async(self, psycopg: Any) -> Any:
         with translate_errors(hide_password(self.url)), _translate(psycopg, self.url):
-            return await psycopg.AsyncConnection.connect(autocommit=True, **self._parameters(psycopg))
+            opening = psycopg.AsyncConnection.connect(autocommit=True, **self._parameters(psycopg))
+            # Cancelled in the middle, psycopg leaves it to the garbage collector, which an error's frames keep waiting.
+            return await whole(opening, lambda connection: connection.pgconn.finish())
 
     def _parameters(self, psycopg: Any) -> dict[str, Any]:
         given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(plain_url(self.url))
