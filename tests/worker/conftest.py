@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 import uuid_utils.compat as uuids
 
+from tests.storage import invariants
 from uno_jobs.queue import Queue
 from uno_jobs.queue.default import configure
 from uno_jobs.tasks import TaskRegistry
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 
 LIMIT = 30.0
 """Seconds after which a wait has failed: many times what it takes."""
+
+
+@pytest.fixture
+async def sound(database: Database) -> AsyncIterator[None]:
+    """The invariants hold at the end."""
+    yield
+    await invariants.check(database.connection, retried_by_hand=True)
 
 
 @pytest.fixture(autouse=True)
