@@ -121,8 +121,10 @@ def cancel(
     settings = options.settings(database_url=database_url, schema=schema)
     if not ids:
         wanted = many.chosen(many.CANCELLABLE, many.CANCELLABLE, state, queue, task, since=since)
-        mover: many.Mover = lambda bulk, found: bulk.cancel(found, why, notify=settings.notify)  # noqa: E731
-        many.move(settings, wanted, limit, mover, "cancel", dry=dry_run, yes=yes, json=json)
+        many.move(
+            settings, wanted, limit, lambda bulk, found: bulk.cancel(found, why, notify=settings.notify), "cancel",
+            dry=dry_run, yes=yes, json=json,
+        )  # fmt: skip
         return
     _report(moving.move(settings, ids, lambda schema, id_, notify: moving.cancel(schema, id_, why, notify)), json)
 
@@ -147,8 +149,10 @@ def retry(
     settings = options.settings(database_url=database_url, schema=schema)
     if not ids:
         wanted = many.chosen(many.RETRYABLE, ("failed",), state, queue, task, error_type, since)
-        mover: many.Mover = lambda bulk, found: bulk.retry(found, notify=settings.notify)  # noqa: E731
-        many.move(settings, wanted, limit, mover, "retry", dry=dry_run, yes=yes, json=json)
+        many.move(
+            settings, wanted, limit, lambda bulk, found: bulk.retry(found, notify=settings.notify), "retry",
+            dry=dry_run, yes=yes, json=json,
+        )  # fmt: skip
         return
     _report(moving.move(settings, ids, moving.retry), json)
 

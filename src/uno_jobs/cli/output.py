@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 # A job's data must not drive the terminal of who looks at it.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+NOBODY_READS: Final = 141
+"""Exit status of a program that SIGPIPE ended, as shells say it."""
 EXACT: Final = 10_000
 """Up to so many, jobs are counted; more are estimated."""
 WIDE: Final = 1000
@@ -18,8 +21,14 @@ WIDE: Final = 1000
 
 
 def write(text: str = "") -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(text + "\n")
+    """Write a line to standard output; where nobody reads any more (``| head``), end as SIGPIPE would."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at the end, which must not raise again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(NOBODY_READS) from None
 
 
 def write_json(document: Any) -> None:
