@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from uno_jobs.storage.connections.foreign import keep_foreign
 
@@ -14,9 +16,27 @@ if TYPE_CHECKING:
 
     from uno_jobs.storage.connections.link import T
 
+AT_EXIT: Final = 2.0
+"""Seconds that the connections have, together, to be closed when the program ends."""
+
+
+class Closable(Protocol):
+    """What has something open on the background loop."""
+
+    async def close(self) -> None:
+        """Close it."""
+        ...
+
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _pid = 0
+_open: weakref.WeakSet[Closable] = weakref.WeakSet()
+
+
+def close_at_exit(something: Closable) -> None:
+    """Close something on the background loop when the program ends, if it is there still."""
+    _open.add(something)
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
@@ -41,6 +61,21 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return _loop
 
 
+async def _close_all() -> None:
+    """Spare the server a connection that breaks off; nobody is left to be told if that fails."""
+    try:
+        async with asyncio.timeout(AT_EXIT):
+            await asyncio.gather(*(one.close() for one in list(_open)), return_exceptions=True)
+    except TimeoutError:
+        pass
+
+
+def _at_exit() -> None:
+    # In a child that never used it, the loop is the parent's.
+    if _loop is not None and _pid == os.getpid():
+        wait_for(_close_all())
+
+
 def _after_fork() -> None:
     """Another thread may have held the lock at the fork, and does not exist in the child."""
     global _lock
@@ -48,3 +83,4 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

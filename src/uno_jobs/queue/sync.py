@@ -9,7 +9,7 @@ from uuid import UUID
 from typing_extensions import TypeVar
 
 from uno_jobs.errors import WrongColour
-from uno_jobs.queue.background import wait_for
+from uno_jobs.queue.background import close_at_exit, wait_for
 from uno_jobs.queue.core import Call, QueueCore, parse_job_id
 from uno_jobs.queue.handles import SyncJobHandle
 from uno_jobs.queue.moves import parse_reason
@@ -55,6 +55,7 @@ class SyncQueue(QueueCore):
             max_payload_size=self.max_payload_size,
             pooled=self.pooled,
         )
+        close_at_exit(self._inner)
 
     def __enter__(self) -> Self:
         return self

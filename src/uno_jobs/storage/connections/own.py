@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from uno_jobs.errors import DatabaseUnavailable
 from uno_jobs.storage.connections.asyncpg_link import AsyncpgLink
 from uno_jobs.storage.connections.foreign import keep_foreign
+from uno_jobs.storage.connections.pool import Pool
 from uno_jobs.storage.pooled import PooledConnection
 from uno_jobs.storage.session import connect, connect_raw, search_path
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from uno_jobs.storage.connections.link import AsyncLink, Rows, Statement
     from uno_jobs.storage.connections.sqlalchemy_link import SQLAlchemyLink
 
-    Pools = dict[asyncio.AbstractEventLoop, Any]
+    Pools = dict[asyncio.AbstractEventLoop, Pool]
 
 NAME: Final = "uno-jobs queue"
 MAX_CONNECTIONS: Final = 10
@@ -62,8 +63,7 @@ class UrlConnections:
     @contextlib.asynccontextmanager
     async def link(self) -> AsyncGenerator[AsyncLink]:
         """See ``Own``. A single statement is a transaction of its own: idle until somebody begins."""
-        pool = self._pool()
-        async with pool.acquire() as connection:
+        async with self._pool().lend() as connection:
             link = AsyncpgLink(connection)
             await link.open()
             yield link
@@ -78,17 +78,13 @@ class UrlConnections:
         if pool is not None:
             await pool.close()
 
-    def _pool(self) -> Any:
+    def _pool(self) -> Pool:
         pools = self._mine()
         loop = asyncio.get_running_loop()
         pool = pools.get(loop)
         if pool is None:
-            import asyncpg
-
-            pool = pools[loop] = asyncpg.create_pool(
-                min_size=0, max_size=MAX_CONNECTIONS, connect=cast("Any", self._connect), reset=_reset
-            )
-        return _Ready(pool)
+            pool = pools[loop] = Pool(self._connect, MAX_CONNECTIONS)
+        return pool
 
     def _mine(self) -> Pools:
         if self._pid != os.getpid():
@@ -100,7 +96,7 @@ class UrlConnections:
                 self._pools.pop(loop, None)
         return self._pools
 
-    async def _connect(self, *_: Any, **__: Any) -> Any:
+    async def _connect(self) -> Any:
         return await connect(self._url, self._schema, name=NAME)
 
 
@@ -111,34 +107,15 @@ class PoolerConnections(UrlConnections):
     async def link(self) -> AsyncGenerator[AsyncLink]:
         """See ``Own``."""
         async with (
-            self._pool().acquire() as connection,
+            self._pool().lend() as connection,
             PooledConnection(connection, search_path(self._schema)).transaction(),
         ):
             link = AsyncpgLink(connection)
             await link.open()
             yield link
 
-    async def _connect(self, *_: Any, **__: Any) -> Any:
+    async def _connect(self) -> Any:
         return await connect_raw(self._url, name=NAME)
-
-
-class _Ready:
-    """Makes ``async with pool.acquire()`` work on a pool that nobody has initialised yet."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncGenerator[Any]:
-        await self._pool
-        async with self._pool.acquire() as connection:
-            yield connection
-
-
-async def _reset(connection: Any) -> None:
-    """Spares the round trip that asyncpg's own reset costs; nothing but a transaction can be left over."""
-    if connection.is_in_transaction():
-        await connection.execute("ROLLBACK")
 
 
 class AsyncEngineConnections:

@@ -1,0 +1,103 @@
+"""A pool of asyncpg connections for one event loop, with nothing to await where one is idle.
+
+asyncpg's own resets, shields and wakes at every release: several turns of the event loop, a quarter of the time that it
+takes to enqueue one job. Nothing of ours leaves anything in a session but a transaction that ended badly, and such a
+connection is not used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+MAX_IDLE: Final = 300.0
+"""Seconds after which an idle connection is not used again: firewalls forget connections without a word."""
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that a server has to end a cancelled statement."""
+
+_BROKEN: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""After these nobody knows what a connection is at."""
+
+
+class Pool:
+    """Lends at most ``size`` connections at once, the last used first; opens them with ``connect`` when needed."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Any]], size: int) -> None:
+        self._connect = connect
+        self._size = size
+        self._places = asyncio.Semaphore(size)
+        self._idle: list[tuple[float, Any]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def lend(self) -> AsyncGenerator[Any]:
+        """Lend a connection; waits while all are lent.
+
+        Raises:
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: As ``connect``.
+        """
+        async with self._places:
+            connection = await self._take()
+            try:
+                yield connection
+            except Exception as error:
+                await self._settle(connection, sound=not isinstance(error, _BROKEN))
+                raise
+            except BaseException:
+                # Cancelled in the middle of a statement, say: that must have ended when the caller goes on, or a job
+                # could come into being afterwards.
+                await self._settle(connection, sound=False)
+                raise
+            else:
+                await self._settle(connection, sound=True)
+
+    async def close(self) -> None:
+        """Close all connections; waits for those that are lent."""
+        async with contextlib.AsyncExitStack() as places:
+            for _ in range(self._size):
+                await places.enter_async_context(self._places)
+            idle, self._idle = self._idle, []
+            for _, connection in idle:
+                await _close(connection)
+            if self._closing:
+                await asyncio.wait(self._closing)
+
+    async def _take(self) -> Any:
+        now = time.monotonic()
+        while self._idle:
+            if now - self._idle[-1][0] > MAX_IDLE:
+                old, self._idle = self._idle, []  # the others have been idle for longer
+                for _, connection in old:
+                    await self._settle(connection, sound=False)
+                break
+            _, connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await self._connect()
+
+    async def _settle(self, connection: Any, *, sound: bool) -> None:
+        """Keep a connection for the next, or close it, whatever it is at."""
+        if connection.is_closed():
+            return
+        if sound and not connection.is_in_transaction():
+            self._idle.append((time.monotonic(), connection))
+            return
+        closing = asyncio.create_task(_close(connection))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        # It goes on when the caller is cancelled once more.
+        await asyncio.shield(closing)
+
+
+async def _close(connection: Any) -> None:
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT)  # asks the server to cancel a statement, and waits for its end
+    except (*_BROKEN, asyncpg.PostgresError):
+        connection.terminate()

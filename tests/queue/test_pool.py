@@ -1,0 +1,140 @@
+"""The queue's own pool: how many connections, which ones are used again, and what a cancellation leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from uno_jobs.storage.connections import pool as pools
+from uno_jobs.storage.connections.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+SIZE = 3
+
+
+class Opened:
+    """A pool, and all connections that it has opened."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.connections: list[Any] = []
+        self.pool = Pool(self._connect, SIZE)
+
+    async def _connect(self) -> Any:
+        self.connections.append(await asyncpg.connect(self._url))
+        return self.connections[-1]
+
+    async def backend(self) -> int:
+        async with self.pool.lend() as connection:
+            return await connection.fetchval("SELECT pg_backend_pid()")
+
+
+@pytest.fixture
+async def opened(database: Any) -> AsyncGenerator[Opened]:
+    opened = Opened(database.url)
+    yield opened
+    await opened.pool.close()
+    assert all(connection.is_closed() for connection in opened.connections)
+
+
+async def test_no_more_are_opened_than_there_are_places(opened: Opened) -> None:
+    async def one() -> None:
+        async with opened.pool.lend() as connection:
+            await connection.fetchval("SELECT pg_sleep(0.01)")
+
+    await asyncio.gather(*(one() for _ in range(5 * SIZE)))
+    assert len(opened.connections) == SIZE
+
+
+async def test_one_after_another_use_the_same(opened: Opened) -> None:
+    assert await opened.backend() == await opened.backend()
+    assert len(opened.connections) == 1
+
+
+async def test_an_error_of_a_statement_costs_no_connection(opened: Opened) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with opened.pool.lend() as connection:
+            await connection.execute("SELECT * FROM missing")
+    await opened.backend()
+    assert len(opened.connections) == 1
+
+
+async def test_a_transaction_that_is_left_open_is_not_handed_on(opened: Opened) -> None:
+    async with opened.pool.lend() as connection:
+        await connection.execute("BEGIN")
+    await opened.backend()
+    assert len(opened.connections) == 2
+
+
+async def test_a_cancelled_statement_takes_its_connection_with_it_and_frees_its_place(opened: Opened) -> None:
+    async def hang(begun: asyncio.Event) -> None:
+        async with opened.pool.lend() as connection:
+            begun.set()
+            await connection.execute("SELECT pg_sleep(600)")
+
+    for _ in range(2 * SIZE):
+        begun = asyncio.Event()
+        task = asyncio.create_task(hang(begun))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with asyncio.timeout(30):
+        await opened.backend()
+    assert len(opened.connections) == 2 * SIZE + 1
+
+
+async def test_one_that_the_server_closed_is_not_lent_again(opened: Opened, database: Any) -> None:
+    backend = await opened.backend()
+    await database.connection.execute("SELECT pg_terminate_backend($1, 10000)", backend)
+    async with asyncio.timeout(30):
+        while not opened.connections[0].is_closed():
+            await asyncio.sleep(0.01)
+    assert await opened.backend() != backend
+
+
+async def test_one_that_was_idle_for_long_is_closed(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = await opened.backend()
+    monkeypatch.setattr(pools, "MAX_IDLE", -1.0)
+    assert await opened.backend() != backend
+    assert opened.connections[0].is_closed()
+
+
+async def test_an_error_of_the_borrower_s_own_costs_no_connection(opened: Opened) -> None:
+    with pytest.raises(LookupError):
+        async with opened.pool.lend():
+            raise LookupError
+    await opened.backend()
+    assert len(opened.connections) == 1
+
+
+async def test_a_cancelled_statement_has_ended_when_the_borrower_goes_on(opened: Opened, database: Any) -> None:
+    async def hang(begun: asyncio.Event) -> None:
+        async with opened.pool.lend() as connection:
+            await connection.execute("SET application_name = 'hanging'")
+            begun.set()
+            await connection.execute("SELECT pg_sleep(600)")
+
+    begun = asyncio.Event()
+    task = asyncio.create_task(hang(begun))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hanging' AND state = 'active'"
+    assert await database.connection.fetchval(active) == 0
+
+
+async def test_closing_waits_for_what_is_lent(opened: Opened) -> None:
+    closing: asyncio.Task[None]
+    async with opened.pool.lend() as connection:
+        closing = asyncio.create_task(opened.pool.close())
+        assert await connection.fetchval("SELECT 1") == 1
+        assert not closing.done()
+    await closing
+    assert opened.connections[0].is_closed()
