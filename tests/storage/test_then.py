@@ -209,6 +209,30 @@ async def test_a_cancelled_workflow_s_additions_are_cancelled(lab: Lab, cancelle
     await lab.eye.execute("DELETE FROM uno_jobs.cancel_requests")
 
 
+async def test_what_is_added_while_its_workflow_s_cancellation_waits_is_cancelled(lab: Lab) -> None:
+    """Naively the job that adds has ended before it is remembered, and what it added is not among what was listed."""
+    ids = await put_workflow(lab, [Node(), Node((0,))])
+    workflow = await lab.eye.fetchval("SELECT workflow_id FROM uno_jobs.jobs LIMIT 1")
+    hand, other, caller = await lab.hand(), await lab.session(), await lab.session()
+    await hand.claim()
+    holding = other.transaction()
+    await holding.start()
+    assert await lab.cancel(ids[0], on=other) == "requested"
+    cancelling = asyncio.create_task(caller.fetchval("SELECT uno_jobs.cancel_workflow($1, 'enough')", workflow))
+    await lab.blocked(caller)
+    adding = Adding(lab, hand, ids[0])
+    added = await adding.begin()
+    await adding.commit()
+    await holding.rollback()
+    await cancelling
+    await lab.apply_cancellations()
+    assert await lab.ended(added) == ("cancelled", "enough")
+    assert await states(lab, ids) == ["succeeded", "cancelled"]
+    assert await lab.eye.fetchval("SELECT count(*) FROM uno_jobs.workflow_cancellations") == 0
+    # As above.
+    await lab.eye.execute("DELETE FROM uno_jobs.cancel_requests")
+
+
 async def test_a_job_that_is_retried_after_its_workflow_was_cancelled_may_add(lab: Lab) -> None:
     ids = await put_workflow(lab, [Node(), Node((0,))])
     workflow = await lab.eye.fetchval("SELECT workflow_id FROM uno_jobs.jobs LIMIT 1")

@@ -1,15 +1,18 @@
 -- All that has not finished, whatever it says of its parents' failures. As in try_cancel a running row is never locked; what
 -- somebody else holds at this moment is asked to end, and does within a second. What that adds meanwhile (job.then) belongs
--- to the workflow too, and cannot be seen from here: workflow_cancellations remembers it.
+-- to the workflow too, and cannot be seen from here: workflow_cancellations remembers all that was unfinished when the jobs
+-- were listed, in the same moment, also what has ended since: what that added is not in the list.
 CREATE FUNCTION uno_jobs.cancel_workflow(workflow_id uuid, reason text DEFAULT NULL, notify boolean DEFAULT true) RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
+SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
     v_now timestamptz := uno_jobs.clock();
     v_ids uuid[];
+    v_unfinished uuid[];
     v_ended uuid[];
     v_asked uuid[];
 BEGIN
@@ -17,8 +20,9 @@ BEGIN
         RAISE EXCEPTION 'a reason has at most 4000 characters, this one has %', length(reason)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    v_ids := ARRAY(SELECT j.id FROM uno_jobs.jobs j WHERE j.workflow_id = cancel_workflow.workflow_id ORDER BY j.id);
-    IF cardinality(v_ids) = 0 THEN
+    SELECT array_agg(j.id ORDER BY j.id), array_agg(l.id) INTO v_ids, v_unfinished
+    FROM uno_jobs.jobs j LEFT JOIN uno_jobs.live_jobs l ON l.id = j.id WHERE j.workflow_id = cancel_workflow.workflow_id;
+    IF v_ids IS NULL THEN
         RETURN 'unknown';
     END IF;
     WITH picked AS MATERIALIZED (
@@ -34,10 +38,11 @@ BEGIN
     SELECT array_agg(g.id) INTO v_ended FROM gone g;
     INSERT INTO uno_jobs.cancel_requests (job_id, requested_at, reason)
     SELECT l.id, v_now, coalesce(cancel_workflow.reason, 'its workflow was cancelled')
-    FROM uno_jobs.live_jobs l WHERE l.id = ANY (v_ids)
+    FROM uno_jobs.live_jobs l WHERE l.id = ANY (v_ids) ORDER BY l.id
     ON CONFLICT (job_id) DO NOTHING;
     INSERT INTO uno_jobs.workflow_cancellations (job_id, reason)
-    SELECT l.id, cancel_workflow.reason FROM uno_jobs.live_jobs l WHERE l.id = ANY (v_ids) ORDER BY l.id
+    SELECT u.id, cancel_workflow.reason
+    FROM (SELECT unnest(v_unfinished) AS id EXCEPT SELECT unnest(v_ended)) u WHERE u.id IS NOT NULL ORDER BY u.id
     ON CONFLICT (job_id) DO NOTHING;
     v_asked := ARRAY(SELECT l.id FROM uno_jobs.live_jobs l WHERE l.id = ANY (v_ids));
     IF cardinality(v_asked) > 0 AND notify THEN
