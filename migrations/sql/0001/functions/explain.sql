@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.explain(id uuid) RETURNS text
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql STABLE
 SET search_path = uno_jobs, pg_temp
 AS $$
 BEGIN

@@ -1,7 +1,8 @@
 -- The one place where it is said why a job is where it is; the functions explain_… say it for one state each. What is counted
--- on the way stops at 10,001 rows of an index.
+-- on the way stops at 10,001 rows of an index. STABLE, all of them: they see one moment, so that a job that moves meanwhile is
+-- not told of as what it was with what it has become.
 CREATE FUNCTION uno_jobs.explain_facts(id uuid) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql STABLE
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

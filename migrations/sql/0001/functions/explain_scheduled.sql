@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.explain_scheduled(p_id uuid) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql STABLE
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

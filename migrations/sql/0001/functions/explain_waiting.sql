@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.explain_waiting(p_id uuid) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql STABLE
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_hashjoin = off
