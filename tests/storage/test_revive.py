@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -148,6 +149,23 @@ async def test_a_key_that_another_job_has_meanwhile_refuses_it_and_changes_nothi
     with pytest.raises(asyncpg.UniqueViolationError, match=str(holder)):
         await retry(lab, ids[0])
     assert await states(lab, ids) == ["failed", "cancelled"]
+
+
+async def test_a_key_that_is_to_be_freed_at_the_first_start_is_freed_by_the_revived_too(lab: Lab) -> None:
+    hand = await lab.hand()
+    options = {"unique": True, "unique_until": "started"}
+    task = {"task": "t", "version": "1", "sort_key": "1", "options": options, "parameters": [], "schema": {}}
+    await hand.register(tasks=json.dumps([task]))
+    ids = await put_workflow(lab, [Node(), Node((0,), key="k")])
+    await hand.claim()
+    assert await hand.end(ids[0], "failed", error="no") == {}
+    await retry(lab, ids[0])
+    for id_ in ids:
+        assert (await lab.put_unique("k"))["id"] == ids[1], "it holds its key while it waits"
+        assert [job["id"] for job in await hand.claim()] == [id_]
+        if id_ == ids[0]:
+            assert await hand.succeed([id_]) == {}
+    assert not (await lab.put_unique("k"))["is_duplicate"]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -21,6 +21,8 @@ AS $$
 DECLARE
     v_ids uuid[];
     v_kept uuid[];
+    v_parents uuid[];
+    v_because uuid[];
     v_expected integer;
     v_revived integer;
     v_child uuid;
@@ -33,8 +35,9 @@ BEGIN
     v_ids := uno_jobs.cancelled_by(p_root);
     DELETE FROM uno_jobs.pending_releases r WHERE r.job_id = p_root;
     LOOP
-        WITH kept AS MATERIALIZED (
-            SELECT DISTINCT ON (e.child_id) e.child_id AS id, coalesce(o.cancelled_because, o.id) AS because
+        SELECT array_agg(k.id), array_agg(k.parent_id), array_agg(k.because) INTO v_kept, v_parents, v_because
+        FROM (
+            SELECT DISTINCT ON (e.child_id) e.child_id AS id, o.id AS parent_id, coalesce(o.cancelled_because, o.id) AS because
             FROM unnest(v_ids) AS c (id)
             JOIN uno_jobs.jobs j ON j.id = c.id
             JOIN uno_jobs.job_edges e ON e.child_id = c.id
@@ -43,12 +46,18 @@ BEGIN
               AND (NOT coalesce((j.step ->> 'anyway')::boolean, false)
                    OR NOT EXISTS (SELECT FROM uno_jobs.job_edges r
                                   WHERE r.child_id = c.id AND (r.parent_id = p_root OR r.parent_id = ANY (v_ids))))
-            ORDER BY e.child_id, e.position
-        ), blamed AS (
-            UPDATE uno_jobs.outcomes o SET cancelled_because = k.because FROM kept k WHERE o.id = k.id
-        )
-        SELECT array_agg(k.id) INTO v_kept FROM kept k;
+            ORDER BY e.child_id, e.position) k;
         EXIT WHEN v_kept IS NULL;
+        -- What is retried in this moment is no reason to stay cancelled, and whoever retries it later has to see this.
+        PERFORM FROM uno_jobs.outcomes o WHERE o.id = ANY (v_parents || v_because) ORDER BY o.id FOR SHARE;
+        WITH blamed AS (
+            UPDATE uno_jobs.outcomes o SET cancelled_because = k.because
+            FROM unnest(v_kept, v_parents, v_because) AS k (id, parent_id, because)
+            WHERE o.id = k.id AND EXISTS (
+                SELECT FROM uno_jobs.outcomes p WHERE p.id = k.parent_id AND p.state <> 'succeeded')
+            RETURNING o.id
+        )
+        SELECT coalesce(array_agg(b.id), '{}') INTO v_kept FROM blamed b;
         v_ids := ARRAY(SELECT i.id FROM unnest(v_ids) AS i (id) WHERE NOT i.id = ANY (v_kept));
     END LOOP;
     -- What runs whatever its parents do, and still waits for others, waits for these again. A lock that waited for the last
@@ -82,19 +91,29 @@ BEGIN
                (SELECT count(*) FROM uno_jobs.job_edges e
                 WHERE e.child_id = c.id AND e.parent_id <> p_root AND NOT e.parent_id = ANY (v_ids)
                   AND (EXISTS (SELECT FROM uno_jobs.live_jobs p WHERE p.id = e.parent_id)
-                       OR EXISTS (SELECT FROM uno_jobs.pending_releases r WHERE r.job_id = e.parent_id))) AS others
+                       OR EXISTS (SELECT FROM uno_jobs.pending_releases r WHERE r.job_id = e.parent_id))) AS others,
+               -- Not succeeded, rather than live: one that has failed since the look above knew nothing of this child.
+               EXISTS (SELECT FROM uno_jobs.job_edges e LEFT JOIN uno_jobs.outcomes o ON o.id = e.parent_id
+                       WHERE e.child_id = c.id AND e.parent_id <> p_root AND NOT e.parent_id = ANY (v_ids)
+                         AND o.state IS DISTINCT FROM 'succeeded') AS failed_or_live
         FROM unnest(v_ids) AS c (id)
+    ), placed AS MATERIALIZED (
+        SELECT c.id, c.ours + c.others AS parents, c.others > 0 OR c.failed_or_live AS marked FROM counted c
     ), back AS (
         INSERT INTO uno_jobs.live_jobs
-            (id, state, run_at, attempt, pending_parents, priority, has_children, run_anyway, task, version, queue, unique_key)
-        SELECT j.id, 'waiting', j.run_at, o.attempt, c.ours + c.others + (c.others > 0)::integer, j.priority,
+            (id, state, run_at, attempt, pending_parents, priority, key_until_start, has_children, run_anyway, task, version, queue,
+             unique_key)
+        SELECT j.id, 'waiting', j.run_at, o.attempt, c.parents + c.marked::integer, j.priority, k.until_start,
                EXISTS (SELECT FROM uno_jobs.job_edges e WHERE e.parent_id = j.id),
-               coalesce((j.step ->> 'anyway')::boolean, false), j.task, j.version, j.queue, j.unique_key
-        FROM counted c JOIN uno_jobs.jobs j ON j.id = c.id JOIN uno_jobs.outcomes o ON o.id = c.id
+               coalesce((j.step ->> 'anyway')::boolean, false), j.task, j.version, j.queue,
+               CASE WHEN k.until_start AND o.attempt > 0 THEN NULL ELSE j.unique_key END
+        FROM placed c JOIN uno_jobs.jobs j ON j.id = c.id JOIN uno_jobs.outcomes o ON o.id = c.id
+        LEFT JOIN uno_jobs.task_versions t ON t.task = j.task AND t.version = j.version
+        CROSS JOIN LATERAL (SELECT coalesce(t.options ->> 'unique_until' = 'started', false) AS until_start) k
         ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
         RETURNING id
     ), marked AS (
-        INSERT INTO uno_jobs.pending_counts (job_id) SELECT c.id FROM counted c WHERE c.others > 0 ORDER BY c.id
+        INSERT INTO uno_jobs.pending_counts (job_id) SELECT c.id FROM placed c WHERE c.marked ORDER BY c.id
         ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id
     )
     SELECT count(*) INTO v_revived FROM back;

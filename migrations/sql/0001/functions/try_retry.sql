@@ -43,11 +43,16 @@ BEGIN
             CONTINUE WHEN NOT FOUND;
             SELECT coalesce((j.step ->> 'anyway')::boolean, false), j.task IS NULL INTO v_anyway, v_join
             FROM uno_jobs.jobs j WHERE j.id = p_id;
-            -- A step whose parent did not succeed has nothing to start from; the parent's retry brings it back as well.
-            SELECT coalesce(o.cancelled_because, o.id) INTO holder
-            FROM uno_jobs.job_edges e JOIN uno_jobs.outcomes o ON o.id = e.parent_id
-            WHERE e.child_id = p_id AND o.state <> 'succeeded' AND NOT v_anyway ORDER BY e.position LIMIT 1;
-            IF FOUND THEN
+            -- A step whose parent did not succeed has nothing to start from; the parent's retry brings it back as well. Parents
+            -- are looked at in one statement: one that fails between two would count neither as failed nor as live.
+            SELECT count(*) FILTER (
+                       WHERE EXISTS (SELECT FROM uno_jobs.live_jobs l WHERE l.id = e.parent_id)
+                          OR EXISTS (SELECT FROM uno_jobs.pending_releases r WHERE r.job_id = e.parent_id)),
+                   (array_agg(coalesce(o.cancelled_because, o.id) ORDER BY e.position)
+                    FILTER (WHERE o.state <> 'succeeded' AND NOT v_anyway))[1]
+            INTO v_waits_for, holder
+            FROM uno_jobs.job_edges e LEFT JOIN uno_jobs.outcomes o ON o.id = e.parent_id WHERE e.child_id = p_id;
+            IF holder IS NOT NULL THEN
                 answer := 'parent';
                 RETURN;
             END IF;
@@ -59,11 +64,6 @@ BEGIN
                 answer := 'held';
                 RETURN;
             END IF;
-            SELECT count(*) INTO v_waits_for
-            FROM uno_jobs.job_edges e
-            WHERE e.child_id = p_id
-              AND (EXISTS (SELECT FROM uno_jobs.live_jobs l WHERE l.id = e.parent_id)
-                   OR EXISTS (SELECT FROM uno_jobs.pending_releases r WHERE r.job_id = e.parent_id));
             INSERT INTO uno_jobs.live_jobs AS l
                 (id, seq, state, attempt, pending_parents, priority, key_until_start, has_children, run_anyway, task, version, queue,
                  unique_key)
