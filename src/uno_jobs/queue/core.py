@@ -165,14 +165,14 @@ class QueueCore:
             return
         from uno_jobs.storage.session import check_revision, check_server
 
-        # Asked for by name first: a query of a missing table would break the caller's transaction.
+        # Asked for by name first: a call of a missing function would break the caller's transaction.
         rows: Rows = yield Statement(
-            "SELECT current_setting('server_version_num'), to_regclass($1::text)::text", (f"{self._sql}.schema_info",)
+            "SELECT current_setting('server_version_num'), to_regprocedure($1::text)::text", (f"{self._sql}.about()",)
         )
         check_server(int(rows[0][0]))
         found: tuple[int, int] | None = None
         if rows[0][1] is not None:
-            rows = yield Statement(f"SELECT revision::text, min_code::text FROM {self._sql}.schema_info")
+            rows = yield Statement(f"SELECT revision::text, min_code::text FROM {self._sql}.about()")
             found = (int(rows[0][0]), int(rows[0][1])) if rows else None
         check_revision(found, self.schema)
         self._checked = True

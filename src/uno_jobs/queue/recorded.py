@@ -18,12 +18,9 @@ if TYPE_CHECKING:
     from uno_jobs.queue.options import Arguments, JobOptions
     from uno_jobs.storage.connections.link import Rows, Steps
 
-_LOOK_UP = """
-SELECT v.version, v.options::text, v.parameters::text, v.schema::text
-FROM (SELECT $1::text AS task, $2::text AS version) asked
-JOIN {schema}.task_versions v
-  ON v.task = asked.task AND v.version = coalesce(asked.version, {schema}.latest_version(asked.task))
-"""
+_LOOK_UP = (
+    "SELECT version, options::text, parameters::text, schema::text FROM {schema}.recorded_task($1::text, $2::text)"
+)
 
 
 class RecordedTask:

@@ -34,23 +34,9 @@ POLL_DEAF: Final = 0.2
 LISTEN_AGAIN: Final = 10.0
 """Seconds after which to try again to listen, where that failed."""
 
-_LOOK = """
-SELECT s.state::text, s.result::text, coalesce(f.error_type, s.error_type), coalesce(f.error, s.error),
-       CASE WHEN coalesce(f.state, o.state) = 'failed' THEN (
-            SELECT a.traceback FROM {schema}.attempts a WHERE a.job_id = coalesce(f.id, o.id)
-            ORDER BY a.finished_at DESC LIMIT 1) END,
-       f.id::text
-FROM {schema}.job_status s
-LEFT JOIN {schema}.outcomes o ON o.id = s.id
-LEFT JOIN {schema}.outcomes f ON f.id = o.cancelled_because AND f.state = 'failed'
-WHERE s.id = $1::text::uuid
-"""
-_REGISTER = """
-INSERT INTO {schema}.result_waiters AS w (job_id, waiter_id, until)
-SELECT $1::text::uuid, $2::text::uuid, {schema}.clock() + $3::text::double precision * interval '1 second'
-ON CONFLICT (job_id, waiter_id) DO UPDATE SET until = greatest(w.until, excluded.until)
-"""
-_LEAVE = "DELETE FROM {schema}.result_waiters WHERE job_id = $1::text::uuid AND waiter_id = $2::text::uuid"
+_LOOK = "SELECT state, result, error_type, error, traceback, failed_step::text FROM {schema}.job_end($1::text::uuid)"
+_REGISTER = "SELECT {schema}.await_end($1::text::uuid, $2::text::uuid, $3::text::double precision)::text"
+_LEAVE = "SELECT {schema}.await_no_more($1::text::uuid, $2::text::uuid)::text"
 
 
 class Ended(NamedTuple):
@@ -171,7 +157,7 @@ class Waiter:
                 with translating(self._schema):
                     connection = await self._own.listen()
                     try:
-                        channel = await connection.fetchval(f"SELECT channel FROM {self._sql}.schema_info")
+                        channel = await connection.fetchval(f"SELECT channel FROM {self._sql}.about()")
                         await connection.add_listener(channel, self._on_notification)
                     except BaseException:
                         connection.terminate()

@@ -109,7 +109,7 @@ _ONE: Final = (
     f"SELECT to_json(r)::text FROM (SELECT {_STATUS} FROM {{schema}}.workflow_status w "
     "WHERE w.workflow_id = $1::text::uuid) r"
 )
-_OF_JOB: Final = "SELECT j.workflow_id::text FROM {schema}.jobs j WHERE j.id = $1::text::uuid"
+_OF_JOB: Final = "SELECT j.workflow_id::text FROM {schema}.job_status j WHERE j.id = $1::text::uuid"
 
 # From one workflow's id to the next by the index, whatever number of jobs each of them has, and however many have none.
 _NEWEST: Final = f"""
@@ -117,10 +117,10 @@ SELECT to_json(r)::text FROM (
     SELECT {_STATUS} FROM {{schema}}.workflow_status w
     WHERE w.workflow_id = ANY (ARRAY (
         WITH RECURSIVE newest (id) AS (
-            (SELECT j.workflow_id FROM {{schema}}.jobs j WHERE j.workflow_id < $1::text::uuid
+            (SELECT j.workflow_id FROM {{schema}}.job_status j WHERE j.workflow_id < $1::text::uuid
              ORDER BY j.workflow_id DESC LIMIT 1)
             UNION ALL
-            SELECT (SELECT j.workflow_id FROM {{schema}}.jobs j WHERE j.workflow_id < n.id
+            SELECT (SELECT j.workflow_id FROM {{schema}}.job_status j WHERE j.workflow_id < n.id
                     ORDER BY j.workflow_id DESC LIMIT 1)
             FROM newest n WHERE n.id IS NOT NULL
         )
@@ -139,19 +139,9 @@ SELECT 'status', to_json(r)::text FROM (
     FROM {{schema}}.workflow_status w WHERE w.workflow_id = $1::text::uuid) r
 UNION ALL
 SELECT 'step', to_json(r)::text FROM (
-    SELECT j.id, j.task, j.queue, coalesce(l.state, o.state) AS state, coalesce(l.attempt, o.attempt) AS attempt,
-           coalesce(l.failures, o.failures) AS failures,
-           CASE WHEN l.state = 'scheduled' THEN l.run_at END AS next_attempt_at,
-           coalesce(l.started_at, o.started_at) AS started_at, o.finished_at,
-           CASE WHEN l.state = 'running' THEN p.fraction END AS progress,
-           CASE WHEN l.state = 'running' THEN p.message END AS progress_message,
-           o.error_type, left(o.error, 1000) AS error, o.cancelled_because,
-           ARRAY (SELECT e.parent_id FROM {{schema}}.job_edges e WHERE e.child_id = j.id ORDER BY e.position) AS parents
-    FROM {{schema}}.jobs j
-    LEFT JOIN LATERAL (SELECT i.* FROM {{schema}}.live_jobs i WHERE i.id = j.id OFFSET 0) l ON true
-    LEFT JOIN LATERAL (SELECT i.* FROM {{schema}}.outcomes i WHERE i.id = j.id OFFSET 0) o ON true
-    LEFT JOIN LATERAL (SELECT i.* FROM {{schema}}.progress i WHERE i.job_id = j.id OFFSET 0) p ON true
-    WHERE j.workflow_id = $2::text::uuid) r
+    SELECT s.id, s.task, s.queue, s.state, s.attempt, s.failures, s.next_attempt_at, s.started_at, s.finished_at,
+           s.progress, s.progress_message, s.error_type, left(s.error, 1000) AS error, s.cancelled_because, s.parents
+    FROM {{schema}}.workflow_steps s WHERE s.workflow_id = $2::text::uuid) r
 """
 
 

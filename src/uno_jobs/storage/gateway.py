@@ -201,7 +201,7 @@ class Gateway:
 
     async def channel(self) -> str:
         """Return the schema's NOTIFY channel."""
-        return (await self._rows("SELECT channel FROM {}.schema_info"))[0][0]
+        return (await self._rows("SELECT channel FROM {}.about()"))[0][0]
 
     async def _rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
         prepared = self._prepared.get(statement)

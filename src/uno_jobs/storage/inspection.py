@@ -18,8 +18,6 @@ Row = dict[str, Any]
 STATES: Final = ("waiting", "scheduled", "ready", "running", "succeeded", "failed", "cancelled")
 FINAL: Final = STATES[4:]
 
-LIVING: Final = "w.state IN ('running', 'draining') AND w.beat_at > {0}.clock() - interval '20 seconds'"
-
 
 @contextlib.asynccontextmanager
 async def inspect(url: str, schema: str = DEFAULT_SCHEMA, *, pooled: bool = False) -> AsyncGenerator[Inspector]:
@@ -127,25 +125,23 @@ class Inspector:
             """
             SELECT a.attempt, a.outcome, a.started_at, a.finished_at,
                    extract(epoch FROM a.finished_at - a.started_at)::float8 AS seconds,
-                   a.worker_id, w.hostname, w.pid, a.error_type, a.error, a.traceback, a.peak_memory,
+                   a.worker_id, a.hostname, a.pid, a.error_type, a.error, a.traceback, a.peak_memory,
                    a.error_after_commit
-            FROM {0}.attempts a LEFT JOIN {0}.workers w ON w.id = a.worker_id
+            FROM {0}.job_attempts a
             WHERE a.job_id = $1 ORDER BY a.attempt, a.finished_at
             """,
             id_,
         )
-        job["parents"] = await self._relatives("e.parent_id", "e.child_id", id_)
-        job["children"] = await self._relatives("e.child_id", "e.parent_id", id_)
-        because = await self._rows("SELECT o.cancelled_because FROM {0}.outcomes o WHERE o.id = $1", id_)
-        job["cancelled_because"] = because[0]["cancelled_because"] if because else None
-        asked = await self._rows("SELECT c.requested_at, c.reason FROM {0}.cancel_requests c WHERE c.job_id = $1", id_)
-        job["cancel_request"] = asked[0] if asked else None
+        job["parents"] = await self._relatives("e.parent_id", "e.job_id", id_)
+        job["children"] = await self._relatives("e.job_id", "e.parent_id", id_)
+        asked, reason = job["cancel_requested_at"], job.pop("cancel_reason")
+        job["cancel_request"] = None if asked is None else {"requested_at": asked, "reason": reason}
         return job
 
     async def retention(self) -> list[Row]:
         """Return the rules of retention, each with ``keep``, a timedelta (None: for ever)."""
         return await self._rows(
-            "SELECT r.scope, r.name, r.state, r.keep FROM {0}.retention r ORDER BY r.scope, r.name, r.state"
+            "SELECT r.scope, r.name, r.state, r.keep FROM {0}.retention_rules r ORDER BY r.scope, r.name, r.state"
         )
 
     async def failure_classes(
@@ -161,15 +157,15 @@ class Inspector:
         """
         return await self._rows(
             """
-            SELECT g.error_type, g.task, g.jobs, g.first, g.last, g.sample, o.error
-            FROM (SELECT o.error_type, j.task, count(*) AS jobs,
-                         min(o.finished_at) AS first, max(o.finished_at) AS last,
-                         (array_agg(o.id ORDER BY o.finished_at DESC))[1] AS sample
-                  FROM {0}.outcomes o JOIN {0}.jobs j ON j.id = o.id
-                  WHERE o.state = 'failed' AND ($1::text IS NULL OR j.queue = $1) AND ($2::text IS NULL OR j.task = $2)
-                    AND ($3::interval IS NULL OR o.finished_at >= {0}.clock() - $3::interval)
-                  GROUP BY o.error_type, j.task) g
-            JOIN {0}.outcomes o ON o.id = g.sample
+            SELECT g.error_type, g.task, g.jobs, g.first, g.last, g.sample, s.error
+            FROM (SELECT f.error_type, f.task, count(*) AS jobs,
+                         min(f.finished_at) AS first, max(f.finished_at) AS last,
+                         (array_agg(f.id ORDER BY f.finished_at DESC))[1] AS sample
+                  FROM {0}.failed_jobs f
+                  WHERE ($1::text IS NULL OR f.queue = $1) AND ($2::text IS NULL OR f.task = $2)
+                    AND ($3::interval IS NULL OR f.finished_at >= {0}.clock() - $3::interval)
+                  GROUP BY f.error_type, f.task) g
+            JOIN {0}.failed_jobs s ON s.id = g.sample
             ORDER BY g.jobs DESC, g.last DESC LIMIT $4
             """,
             *(queue, task, since, limit),
@@ -185,17 +181,16 @@ class Inspector:
 
     async def tasks(self) -> list[Row]:
         """Return the tasks that workers have recorded, with how many living workers can run each now."""
-        return await self._rows(f"""
-            SELECT v.task, v.version, v.description, v.options, v.parameters, v.schema, v.first_seen, v.last_seen,
-                   (SELECT count(*) FROM {{0}}.workers w
-                    WHERE {LIVING} AND v.task || '@' || v.version = ANY (w.known)) AS living_workers
-            FROM {{0}}.task_versions v ORDER BY v.task, v.sort_key COLLATE "C"
+        return await self._rows("""
+            SELECT t.task, t.version, t.description, t.options, t.parameters, t.schema, t.first_seen, t.last_seen,
+                   t.living_workers
+            FROM {0}.task_status t ORDER BY t.task, t.sort_key COLLATE "C"
             """)
 
     async def _relatives(self, other: str, own: str, id_: UUID) -> list[Row]:
         return await self._rows(
             f"""
-            SELECT s.id, s.task, s.state, e.position FROM {{0}}.job_edges e
+            SELECT s.id, s.task, s.state, e.position FROM {{0}}.job_parents e
             JOIN {{0}}.job_status s ON s.id = {other} WHERE {own} = $1 ORDER BY e.position, s.id
             """,
             id_,

@@ -209,8 +209,8 @@ async def check_schema(connection: Any, schema: str = DEFAULT_SCHEMA) -> None:
     """
     check_server(int(await connection.fetchval("SELECT current_setting('server_version_num')")))
     try:
-        row = await connection.fetchrow(f"SELECT revision, min_code FROM {quote_schema(schema)}.schema_info")
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        row = await connection.fetchrow(f"SELECT revision, min_code FROM {quote_schema(schema)}.about()")
+    except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
         row = None
     check_revision(None if row is None else (row["revision"], row["min_code"]), schema)
 

@@ -1,10 +1,9 @@
 CREATE VIEW uno_jobs.failed_jobs AS
 SELECT o.id, j.task, j.version, j.queue, o.finished_at, o.attempt AS attempts, o.error_type, o.error,
-       a.traceback, j.args, j.kwargs, coalesce(j.metadata, '{}') AS metadata
+       (SELECT t.traceback FROM uno_jobs.attempts t WHERE t.job_id = o.id ORDER BY t.attempt DESC LIMIT 1) AS traceback,
+       j.args, j.kwargs, coalesce(j.metadata, '{}') AS metadata
 FROM uno_jobs.outcomes o
 JOIN uno_jobs.jobs j ON j.id = o.id
-LEFT JOIN LATERAL (
-    SELECT t.traceback FROM uno_jobs.attempts t WHERE t.job_id = o.id ORDER BY t.attempt DESC LIMIT 1) a ON true
 WHERE o.state = 'failed';
 COMMENT ON VIEW uno_jobs.failed_jobs IS 'Jobs that failed for good, with the last attempt''s traceback. ORDER BY finished_at DESC uses an index.';
 COMMENT ON COLUMN uno_jobs.failed_jobs.id IS 'The job.';

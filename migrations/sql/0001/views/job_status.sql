@@ -18,7 +18,9 @@ SELECT j.id,
        c.requested_at AS cancel_requested_at,
        p.fraction AS progress, p.message AS progress_message,
        j.args, j.kwargs, coalesce(j.metadata, '{}') AS metadata,
-       o.result, o.error_type, o.error
+       o.result, o.error_type, o.error,
+       o.cancelled_because,
+       c.reason AS cancel_reason
 FROM uno_jobs.jobs j
 LEFT JOIN uno_jobs.live_jobs l ON l.id = j.id
 LEFT JOIN uno_jobs.outcomes o ON o.id = j.id
@@ -53,3 +55,5 @@ COMMENT ON COLUMN uno_jobs.job_status.metadata IS 'The caller''s metadata.';
 COMMENT ON COLUMN uno_jobs.job_status.result IS 'What the task returned.';
 COMMENT ON COLUMN uno_jobs.job_status.error_type IS 'Class of the final error; each attempt''s is in attempts.';
 COMMENT ON COLUMN uno_jobs.job_status.error IS 'Message of the final error, or why it was cancelled.';
+COMMENT ON COLUMN uno_jobs.job_status.cancelled_because IS 'The job whose failure or cancellation ended this one; null: none did.';
+COMMENT ON COLUMN uno_jobs.job_status.cancel_reason IS 'Why somebody asked to cancel it while it ran. That of a job that was cancelled is its error.';
