@@ -23,6 +23,12 @@ quoted = quote_schema(schema)
 options: dict[str, Any] = {"version_table": VERSION_TABLE, "version_table_schema": schema}
 
 
+def run_migrations() -> None:
+    context.run_migrations(schema=schema)
+    # Every function is everybody's until that is taken back; many have their owner's rights. See storage/roles.py.
+    context.execute(f"REVOKE ALL ON ALL ROUTINES IN SCHEMA {quoted} FROM PUBLIC")
+
+
 def run_offline() -> None:
     # Without a paramstyle of its own the dialect would write each % of the functions' texts twice.
     context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True, **options)
@@ -40,7 +46,7 @@ def run_on(connection: Connection) -> None:
     connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
     context.configure(connection=connection, **options)
     with context.begin_transaction():
-        context.run_migrations(schema=schema)
+        run_migrations()
 
 
 async def run_from_settings() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from tests import roles as roles_
 from uno_jobs.embedded.locks import is_held
 from uno_jobs.embedded.places import SHARED_STATE
 from uno_jobs.errors import ConfigurationError, EmbeddedError
@@ -95,3 +96,10 @@ async def db(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Reco
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def roles(database_url: str) -> AsyncIterator[roles_.Roles]:
+    """The three roles, with rights in ``database_url`` alone."""
+    async with roles_.made(database_url) as roles:
+        yield roles

@@ -9,9 +9,13 @@ import typer
 
 from uno_jobs.cli import asking, options, output
 from uno_jobs.errors import ConfigurationError, DatabaseError
+from uno_jobs.storage.roles import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+
+_CALLED = "With --roles: the name of that role.  [else "
 
 app = typer.Typer(help="The schema: upgrade, downgrade, current, check, sql.", no_args_is_help=True)
 
@@ -94,14 +98,29 @@ def check(database_url: options.DatabaseUrl = None, schema: options.Schema = Non
 
 @app.command()
 def sql(
-    revision: Annotated[str, typer.Argument(help="The revision to reach, or FROM:TO.")] = "head",
+    revision: Annotated[str | None, typer.Argument(help="The revision to reach, or FROM:TO.  [else head]")] = None,
+    roles: Annotated[bool, typer.Option("--roles", help="Instead: what makes or renews the three roles.")] = False,
+    enqueuer: Annotated[str | None, typer.Option("--enqueuer", help=f"{_CALLED}{NAMES['enqueuer']}]")] = None,
+    worker: Annotated[str | None, typer.Option("--worker", help=f"{_CALLED}{NAMES['worker']}]")] = None,
+    reader: Annotated[str | None, typer.Option("--reader", help=f"{_CALLED}{NAMES['reader']}]")] = None,
     schema: options.Schema = None,
 ) -> None:
-    """Print the SQL of an upgrade, for somebody else to run. Needs no database."""
+    """Print the SQL of an upgrade, or of the roles, for somebody else to run. Needs no database."""
     from uno_jobs.storage import migrations
+    from uno_jobs.storage.roles import roles_sql
 
+    names = {"enqueuer": enqueuer, "worker": worker, "reader": reader}
+    given = {role: name for role, name in names.items() if name is not None}
+    name = options.settings(schema=schema).schema
+    if roles:
+        if revision is not None:
+            raise ConfigurationError("--roles is for the newest revision, once the schema is there; it takes no other")
+        output.write(roles_sql(name, **given).rstrip())
+        return
+    if given:
+        raise ConfigurationError(f"{' '.join(f'--{role}' for role in given)}: goes with --roles")
     with _migrating():
-        output.write(migrations.offline_sql(options.settings(schema=schema).schema, revision).rstrip())
+        output.write(migrations.offline_sql(name, revision or "head").rstrip())
 
 
 @contextlib.contextmanager

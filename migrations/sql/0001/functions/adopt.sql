@@ -1,7 +1,7 @@
 -- After a reconnect that followed a restart or failover of the server a worker goes on under a new id, so that no lease
 -- which the server may have forgotten can match. What it still runs moves with it.
 CREATE FUNCTION uno_jobs.adopt(p_old uuid, p_new uuid, p_ids uuid[], p_leases bigint[]) RETURNS SETOF uuid
-LANGUAGE sql VOLATILE
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     UPDATE uno_jobs.live_jobs l SET worker_id = p_new

@@ -2,7 +2,7 @@
 -- next one. It is not to wait for that. What runs is left to its worker. Where the whole workflow was cancelled, and one of
 -- its jobs that ran then has ended, what that has added is cancelled as well.
 CREATE FUNCTION uno_jobs.apply_cancellations(p_limit integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

@@ -1,7 +1,7 @@
 -- Asked when the reply to the COMMIT of a job's own transaction was lost. The lock waits for a commit that is still under
 -- way; the next statement sees what came of it.
 CREATE FUNCTION uno_jobs.attempt_fate(p_id uuid, p_lease bigint) RETURNS text
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 BEGIN

@@ -1,6 +1,6 @@
 -- Returns the ids that somebody has declared dead: those workers are to stop and start anew.
 CREATE FUNCTION uno_jobs.beat(p_ids uuid[]) RETURNS SETOF uuid
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 BEGIN

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.cancel(id uuid, reason text DEFAULT NULL, notify boolean DEFAULT true) RETURNS text
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -1,6 +1,6 @@
 CREATE FUNCTION uno_jobs.cancel_many(ids uuid[], reason text DEFAULT NULL, notify boolean DEFAULT true)
     RETURNS TABLE (id uuid, answer text)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 #variable_conflict use_column

@@ -3,7 +3,7 @@
 -- to the workflow too, and cannot be seen from here: workflow_cancellations remembers all that was unfinished when the jobs
 -- were listed, in the same moment, also what has ended since: what that added is not in the list.
 CREATE FUNCTION uno_jobs.cancel_workflow(workflow_id uuid, reason text DEFAULT NULL, notify boolean DEFAULT true) RETURNS text
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_hashjoin = off

@@ -18,7 +18,7 @@ CREATE FUNCTION uno_jobs.claim(
     attempt integer, failures integer, lost smallint, suspect boolean,
     created_at timestamptz, run_at timestamptz, started_at timestamptz, workflow_id uuid, before text
 )
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

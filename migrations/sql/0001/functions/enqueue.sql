@@ -5,7 +5,7 @@ CREATE FUNCTION uno_jobs.enqueue(
     unique_key text DEFAULT NULL, on_duplicate text DEFAULT NULL, metadata jsonb DEFAULT NULL, id uuid DEFAULT NULL,
     notify boolean DEFAULT true
 ) RETURNS uuid
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 #variable_conflict use_column

@@ -3,7 +3,7 @@ CREATE FUNCTION uno_jobs.enqueue_alike(
     p_ids uuid[], p_task text, p_version text, p_queue text, p_priority smallint, p_args text[], p_kwargs text[],
     p_metadata text, p_notify boolean
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -6,7 +6,7 @@ CREATE FUNCTION uno_jobs.enqueue_careful(
     p_delays double precision[], p_run_at timestamptz[], p_expires double precision[],
     p_unique_keys text[], p_unique_args text[], p_keys_until_start boolean[], p_on_duplicate text[], p_notify boolean
 ) RETURNS TABLE (place integer, id uuid, is_duplicate boolean, replaced boolean)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 #variable_conflict use_column

@@ -5,7 +5,7 @@ CREATE FUNCTION uno_jobs.enqueue_plain(
     p_args text[], p_kwargs text[], p_metadata text[],
     p_delays double precision[], p_run_at timestamptz[], p_expires double precision[], p_notify boolean
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -6,8 +6,9 @@ CREATE FUNCTION uno_jobs.enqueue_steps(
     p_expires double precision[], p_unique_keys text[], p_unique_args text[], p_keys_until_start boolean[],
     p_steps text[], p_run_anyway boolean[]
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
+SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
@@ -26,6 +27,18 @@ BEGIN
     FROM unnest(p_ids, p_tasks, p_versions, p_queues, p_priorities, p_args, p_kwargs, p_metadata, p_delays, p_run_at,
                 p_expires, p_unique_keys, p_unique_args, p_steps, p_run_anyway)
         AS n (id, task, version, queue, priority, args, kwargs, metadata, delay, run_at, expires, key, unique_args, step, run_anyway);
+
+    -- Results of other workflows are none of it: whoever may enqueue may call this.
+    IF EXISTS (
+        SELECT FROM unnest(p_steps) AS n (step)
+        WHERE n.step::jsonb ? 'then'
+           OR n.step::jsonb ->> 'flow' IS NOT NULL
+              AND (SELECT j.workflow_id FROM uno_jobs.jobs j WHERE j.id = (n.step::jsonb ->> 'flow')::uuid)
+                  IS DISTINCT FROM p_workflow)
+    THEN
+        RAISE EXCEPTION 'a step of workflow % takes what comes from outside of it', p_workflow
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
 
     WITH new AS MATERIALIZED (
         SELECT j.id, j.run_at, j.expires_at, j.priority, j.task, j.version, j.queue, j.unique_key, n.key_until_start, n.run_anyway,

@@ -1,6 +1,6 @@
 -- Planner switches as in claim: a plan made while the table was empty read all of it every second.
 CREATE FUNCTION uno_jobs.expire(p_limit integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

@@ -9,7 +9,7 @@
 --
 -- SQLSTATE UJ001: the lease is over. UJ002: this is not the transaction that was begun for the job.
 CREATE FUNCTION uno_jobs.extend(p_id uuid, p_lease bigint, p_workflow uuid, p_last uuid, p_flow uuid) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 AS $$

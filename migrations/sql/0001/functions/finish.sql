@@ -10,7 +10,7 @@
 CREATE FUNCTION uno_jobs.finish(
     p_worker uuid, p_ids uuid[], p_leases bigint[], p_results text[], p_others jsonb, p_peaks bigint[] DEFAULT '{}'
 ) RETURNS TABLE (id uuid, lease bigint, fate text)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

@@ -7,7 +7,7 @@
 --
 -- SQLSTATE UJ001: the lease is over. UJ002: this is not the transaction that was begun for the job.
 CREATE FUNCTION uno_jobs.finish_in_transaction(p_id uuid, p_lease bigint, p_result text) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

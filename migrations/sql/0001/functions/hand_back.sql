@@ -1,6 +1,6 @@
 -- A cancellation that was asked for ends the job here too, so those who wait for its end are told.
 CREATE FUNCTION uno_jobs.hand_back(p_worker uuid, p_ids uuid[], p_leases bigint[], p_reason text) RETURNS SETOF uuid
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

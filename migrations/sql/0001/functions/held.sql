@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.held(p_worker uuid) RETURNS TABLE (id uuid, lease bigint, cancel_asked boolean)
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     SELECT l.id, l.lease, EXISTS (SELECT FROM uno_jobs.cancel_requests c WHERE c.job_id = l.id)

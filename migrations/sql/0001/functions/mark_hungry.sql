@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.mark_hungry(p_worker uuid, p_queues text[], p_seconds double precision) RETURNS void
-LANGUAGE sql VOLATILE
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     INSERT INTO uno_jobs.hungry AS h (queue, worker_id, until)

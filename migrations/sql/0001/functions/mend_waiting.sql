@@ -4,7 +4,7 @@
 -- alone: pending_counts, an end that has yet to be told, a cancellation that was asked for. What is wrong is put into
 -- pending_counts, so that recount, which locks all it must, counts anew.
 CREATE FUNCTION uno_jobs.mend_waiting(p_after uuid, p_limit integer, OUT reached uuid, OUT mended uuid[])
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

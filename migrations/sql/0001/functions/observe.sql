@@ -1,7 +1,7 @@
 -- For those who watch other workers. Whether the supervisor's lock is there is looked up only for the ids asked about, since
 -- pg_locks is dear.
 CREATE FUNCTION uno_jobs.observe(p_suspects uuid[]) RETURNS TABLE (id uuid, beat bigint, holds_lock boolean, locked boolean)
-LANGUAGE sql VOLATILE
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     SELECT w.id, w.beat, w.lock_key IS NOT NULL,

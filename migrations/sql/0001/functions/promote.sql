@@ -4,7 +4,7 @@ CREATE FUNCTION uno_jobs.promote(
     p_limit integer, p_floor timestamptz,
     OUT promoted integer, OUT reached timestamptz, OUT scan_us bigint, OUT next_due timestamptz
 )
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

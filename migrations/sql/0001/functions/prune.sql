@@ -6,7 +6,7 @@
 -- as a random UUID does, beyond the present: the lap goes round there. Where it finds little it rests fifty times as long as it
 -- took, and after a round for ten minutes, so that much that is kept costs little.
 CREATE FUNCTION uno_jobs.prune(p_limit integer, OUT walked integer, OUT removed integer, OUT behind interval)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

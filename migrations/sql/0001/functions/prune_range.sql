@@ -14,7 +14,7 @@ CREATE FUNCTION uno_jobs.prune_range(
     OUT walked integer, OUT succeeded integer, OUT failed integer, OUT cancelled integer, OUT kept integer,
     OUT reached uuid, OUT kept_workflow uuid
 )
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

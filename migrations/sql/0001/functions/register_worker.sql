@@ -2,7 +2,7 @@ CREATE FUNCTION uno_jobs.register_worker(
     p_id uuid, p_supervisor uuid, p_lock_key bigint, p_pid integer, p_hostname text, p_revision integer,
     p_concurrency integer, p_queues text[], p_tasks jsonb
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -1,7 +1,7 @@
 -- Ends that could not reach all who wait for them, because somebody held a row at that moment; and jobs that were revived
 -- beside live parents.
 CREATE FUNCTION uno_jobs.release_pending(p_limit integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -2,7 +2,7 @@
 -- others it only becomes suspect. How many ran is kept with the worker: a second call, for rows that were locked during
 -- the first, must not take one of many for the only one.
 CREATE FUNCTION uno_jobs.rescue(p_worker uuid, p_cause text, p_max_lost integer) RETURNS SETOF uuid
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.retry(id uuid, notify boolean DEFAULT true) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -1,6 +1,6 @@
 -- Each by itself: one that cannot be retried stops none. What changes hands in this moment is answered as moving.
 CREATE FUNCTION uno_jobs.retry_many(ids uuid[], notify boolean DEFAULT true) RETURNS TABLE (id uuid, answer text, holder uuid)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 #variable_conflict use_column

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.set_error_after_commit(p_id uuid, p_lease bigint, p_error text) RETURNS boolean
-LANGUAGE sql VOLATILE
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     UPDATE uno_jobs.attempts a SET error_after_commit = p_error

@@ -1,6 +1,6 @@
 -- A table of its own: a running row belongs to its worker's outcome and is locked by nothing else.
 CREATE FUNCTION uno_jobs.set_progress(p_id uuid, p_lease bigint, p_fraction real, p_message text) RETURNS boolean
-LANGUAGE sql VOLATILE
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     INSERT INTO uno_jobs.progress AS p (job_id, updated_at, fraction, message)

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.set_retention(state text, keep interval, queue text DEFAULT NULL, task text DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 BEGIN

@@ -1,7 +1,7 @@
 -- A rescue may miss a row that is locked at that moment, or be cut off; a worker that was declared dead may claim once more.
 -- Whoever looks here finds what they left behind.
 CREATE FUNCTION uno_jobs.strays() RETURNS TABLE (worker_id uuid, state text, cause text)
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     SELECT r.worker_id, coalesce(w.state, 'unknown'), w.cause

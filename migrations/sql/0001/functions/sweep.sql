@@ -1,6 +1,6 @@
 -- What processes that died leave behind in the side tables. Rows are few; whoever is at them is left alone.
 CREATE FUNCTION uno_jobs.sweep() RETURNS void
-LANGUAGE sql VOLATILE
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     DELETE FROM uno_jobs.result_waiters w USING (

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.take_chore(p_chore text, p_holder uuid, p_seconds double precision) RETURNS boolean
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -1,7 +1,7 @@
 -- What cancel, queues and the command share. Called in callers' transactions, which may stay open for long, so nothing here
 -- holds up a worker: a running row is never locked, a request is an insert, and waiters' rows are left to the sweep.
 CREATE FUNCTION uno_jobs.try_cancel(p_id uuid, p_reason text, p_notify boolean) RETURNS text
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

@@ -3,7 +3,7 @@
 -- The live row comes first and the outcome goes last: where another job holds the key, nothing has been changed. What asks
 -- to cancel the job was about its past. Under unique_until=started a key that the job gave up at its first start stays free.
 CREATE FUNCTION uno_jobs.try_retry(p_id uuid, p_notify boolean, OUT answer text, OUT holder uuid)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.unset_retention(queue text DEFAULT NULL, task text DEFAULT NULL, state text DEFAULT NULL) RETURNS integer
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 #variable_conflict use_column

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.worker_state(p_id uuid, p_state text, p_cause text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 BEGIN

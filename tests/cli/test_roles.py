@@ -1,0 +1,69 @@
+"""``uno-jobs db sql --roles``, and the commands as a reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.conftest import settle
+from uno_jobs.storage.roles import roles_sql
+
+if TYPE_CHECKING:
+    from tests.roles import Roles
+
+
+def test_the_sql_of_the_roles_is_printed_without_a_database(command: Any) -> None:
+    assert command("db", "sql", "--roles").out == roles_sql()
+    given = ("--enqueuer", "web", "--worker", "runs", "--reader", "looks")
+    printed = command("db", "sql", "--roles", *given, "--schema", "Jobs")
+    assert (printed.status, printed.out) == (0, roles_sql("Jobs", enqueuer="web", worker="runs", reader="looks"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--worker", "runs"], "--worker: goes with --roles"),
+        (["head", "--roles"], "it takes no other"),
+        (["--roles", "--worker", "pg_runs"], "'pg_runs' will not do"),
+        (["--roles", "--worker", "one", "--reader", "one"], "three names"),
+    ],
+)
+def test_what_will_not_do(command: Any, arguments: list[str], said: str) -> None:
+    refused = command("db", "sql", *arguments)
+    assert (refused.status, refused.out) == (2, "")
+    assert said in refused.err
+
+
+def test_a_reader_looks_by_the_command(command: Any, with_tasks: str, roles: Roles) -> None:
+    id_ = command("enqueue", "send_email", "--args", '["a@b.c"]', url=with_tasks).out.strip()
+    settle(with_tasks, id_, "failed", error_type="ValueError", error="no", traceback="line 1")
+    owner = [command(*words, "--json").json for words in _looks(id_)]
+    assert owner[1]["attempts"][0]["error"] == "no"
+    for words, expected in zip(_looks(id_), owner, strict=True):
+        seen = command(*words, "--json", url=roles.reader)
+        assert seen.status == 0, seen.err
+        # Ages go on.
+        assert _steady(seen.json) == _steady(expected)
+    for words in (("jobs", "cancel", id_, "--yes"), ("enqueue", "send_email", "--args", '["x"]')):
+        refused = command(*words, url=roles.reader)
+        assert refused.status != 0
+        assert "permission denied" in refused.err
+
+
+def _looks(id_: str) -> list[tuple[str, ...]]:
+    return [
+        ("jobs", "list"),
+        ("jobs", "show", id_),
+        ("tasks",),
+        ("workers",),
+        ("workflows", "list"),
+        ("jobs", "failed"),
+        ("retention", "list"),
+    ]
+
+
+def _steady(shown: Any) -> Any:
+    if isinstance(shown, dict):
+        return {key: _steady(value) for key, value in shown.items() if not key.startswith(("seconds", "read_at"))}
+    return [_steady(one) for one in shown] if isinstance(shown, list) else shown
