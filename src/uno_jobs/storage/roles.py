@@ -17,7 +17,7 @@ ENQUEUER: Final = frozenset({
 })  # fmt: skip
 """Functions to enqueue with: by SQL, and those that queues call."""
 
-READER: Final = frozenset({"about", "clock"})
+READER: Final = frozenset({"about", "clock", "first_id", "id_time"})
 """Functions to read with, and those that views call: PostgreSQL checks these for whoever reads the view."""
 
 MOVES: Final = frozenset({
@@ -42,7 +42,7 @@ WORKER: Final = ENQUEUER | READER | MOVES | RUNNING | WAITING
 STEERING: Final = frozenset({"prune_range", "set_retention", "unset_retention"})
 """Functions for people who steer; of no role, each may be granted to whom it is meant for."""
 
-PLAIN: Final = frozenset({"clock", "unique_hash"})
+PLAIN: Final = frozenset({"clock", "first_id", "id_time", "unique_hash"})
 """Of all these, those that read nothing and run with their caller's rights; all others run with the owner's."""
 
 PUBLIC: Final = WORKER | STEERING
