@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.markdown import ROOT
 from tests.queue.callers import KINDS, calling
 from tests.queue.test_by_name import live
 from tests.queue.test_connections import enqueue_some
 from uno_jobs import Queue, SyncQueue, TaskRegistry, chain, group
-from uno_jobs.errors import DuplicateJob, PermissionDenied, TaskNotFound
+from uno_jobs.errors import DuplicateJob, JobCancelled, PermissionDenied, TaskNotFound
 
 if TYPE_CHECKING:
     from types import SimpleNamespace as Tasks
@@ -90,6 +92,22 @@ async def test_an_enqueuer_can_do_nothing_else(database: Database, roles: Roles,
                 with pytest.raises(PermissionDenied, match="permission denied"):
                     await refused
     assert [job["state"] for job in await database.jobs()] == ["ready", "ready", "waiting"]
+
+
+async def test_what_the_guide_grants_on_top_lets_an_enqueuer_wait_and_cancel(
+    database: Database, roles: Roles, tasks: Tasks
+) -> None:
+    [grants] = re.findall(
+        r"^```text\n(.*?)^```$", (ROOT / "docs" / "security.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    await database.connection.execute(grants.replace("TO web;", f'TO "{roles.names["enqueuer"]}";'))
+    async with Queue(roles.enqueuer) as queue:
+        handle = await queue.enqueue(tasks.add, [1])
+        flow = await queue.enqueue(chain(tasks.add.s(1), tasks.add))
+        assert await handle.cancel() == "cancelled"
+        assert await flow.cancel() == "cancelled"
+        with pytest.raises(JobCancelled):
+            await handle.result(timeout=30)
 
 
 async def test_a_reader_looks_and_changes_nothing(database: Database, roles: Roles, tasks: Tasks) -> None:
