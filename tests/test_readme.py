@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # These have tests of their own.
-_APART = {ROOT / "README.md", ROOT / "docs" / "transactions.md", ROOT / "docs" / "tasks-document.md"}
+_APART = {ROOT / "README.md", *(ROOT / "docs" / name for name in ("transactions.md", "tasks-document.md", "sql.md"))}
 OTHERS = [page for page in pages() if page not in _APART]
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
