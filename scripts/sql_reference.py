@@ -20,7 +20,8 @@ VIEWS = (
 """In the order of the page."""
 
 FUNCTIONS = (
-    "enqueue", "cancel", "cancel_workflow", "cancel_many", "retry", "retry_many",
+    "enqueue", "cancel", "cancel_workflow", "cancel_many", "retry", "retry_many", "explain",
+    "pause_queue", "resume_queue", "set_queue_weight", "purge_queue",
     "set_retention", "unset_retention", "first_id", "clock",
 )  # fmt: skip
 """Those for people; of these the roles' lists say who may call them."""

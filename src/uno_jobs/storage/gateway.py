@@ -155,8 +155,7 @@ class Gateway:
     async def left_paused(self, queues: Sequence[str]) -> list[str]:
         """Return those of the queues that are paused and have ready jobs."""
         rows = await self._rows(
-            "SELECT q.name FROM {0}.queues q WHERE q.name = ANY ($1) AND q.paused_at IS NOT NULL "
-            "AND EXISTS (SELECT FROM {0}.live_jobs l WHERE l.state = 'ready' AND l.queue = q.name) ORDER BY 1",
+            "SELECT paused_queues FROM {}.paused_queues($1)",
             queues,
         )
         return [row[0] for row in rows]

@@ -17,7 +17,10 @@ ENQUEUER: Final = frozenset({
 })  # fmt: skip
 """Functions to enqueue with: by SQL, and those that queues call."""
 
-READER: Final = frozenset({"about", "clock", "first_id", "id_time"})
+READER: Final = frozenset({
+    "about", "clock", "explain", "explain_facts", "finished_lately", "first_id", "id_time", "living_workers",
+    "queue_counts",
+})  # fmt: skip
 """Functions to read with, and those that views call: PostgreSQL checks these for whoever reads the view."""
 
 MOVES: Final = frozenset({
@@ -27,9 +30,9 @@ MOVES: Final = frozenset({
 
 RUNNING: Final = frozenset({
     "adopt", "apply_cancellations", "attempt_fate", "beat", "claim", "expire", "extend", "finish",
-    "finish_in_transaction", "hand_back", "held", "mark_hungry", "mend_waiting", "observe", "promote", "prune",
-    "register_worker", "release_pending", "rescue", "set_error_after_commit", "set_progress", "strays", "sweep",
-    "take_chore", "worker_state",
+    "finish_in_transaction", "hand_back", "held", "mark_hungry", "mend_waiting", "observe", "paused_queues",
+    "promote", "prune", "register_worker", "release_pending", "rescue", "set_error_after_commit", "set_progress",
+    "strays", "sweep", "take_chore", "worker_state",
 })  # fmt: skip
 """Functions that worker processes and their supervisors call."""
 
@@ -39,7 +42,9 @@ WAITING: Final = frozenset({"await_end", "await_no_more", "job_end"})
 WORKER: Final = ENQUEUER | READER | MOVES | RUNNING | WAITING
 """A task may enqueue, look, cancel and wait; so the worker may, too."""
 
-STEERING: Final = frozenset({"prune_range", "set_retention", "unset_retention"})
+STEERING: Final = frozenset({
+    "pause_queue", "prune_range", "purge_queue", "resume_queue", "set_queue_weight", "set_retention", "unset_retention",
+})  # fmt: skip
 """Functions for people who steer; of no role, each may be granted to whom it is meant for."""
 
 PLAIN: Final = frozenset({"clock", "first_id", "id_time", "unique_hash"})

@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.explain(id uuid) RETURNS text
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 BEGIN

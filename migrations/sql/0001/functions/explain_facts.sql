@@ -2,7 +2,7 @@
 -- on the way stops at 10,001 rows of an index. STABLE, all of them: they see one moment, so that a job that moves meanwhile is
 -- not told of as what it was with what it has become.
 CREATE FUNCTION uno_jobs.explain_facts(id uuid) RETURNS jsonb
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

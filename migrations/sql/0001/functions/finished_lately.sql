@@ -3,7 +3,7 @@
 CREATE FUNCTION uno_jobs.finished_lately(p_within interval DEFAULT interval '1 hour') RETURNS TABLE (
     queue text, succeeded bigint, failed bigint, cancelled bigint, estimated boolean
 )
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = on

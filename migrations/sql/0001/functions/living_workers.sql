@@ -1,6 +1,6 @@
 -- A worker whose beat is older has been, or is about to be, found dead by the others.
 CREATE FUNCTION uno_jobs.living_workers() RETURNS SETOF uno_jobs.workers
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
     SELECT w.* FROM uno_jobs.workers w

@@ -1,6 +1,6 @@
 -- The claim looks at each queue's row, so a pause needs no telling: after its commit nothing more is taken.
 CREATE FUNCTION uno_jobs.pause_queue(queue text, reason text DEFAULT NULL, create_missing boolean DEFAULT false) RETURNS boolean
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

@@ -3,7 +3,7 @@
 CREATE FUNCTION uno_jobs.purge_queue(
     queue text, reason text DEFAULT NULL, at_most integer DEFAULT NULL, before timestamptz DEFAULT NULL, notify boolean DEFAULT true
 ) RETURNS bigint
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

@@ -5,7 +5,7 @@ CREATE FUNCTION uno_jobs.queue_counts(p_queue text DEFAULT NULL) RETURNS TABLE (
     queue text, ready bigint, running bigint, scheduled bigint, waiting bigint, due bigint,
     oldest_ready timestamptz, next_due timestamptz
 )
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off

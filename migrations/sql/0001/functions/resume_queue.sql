@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.resume_queue(queue text, notify boolean DEFAULT true) RETURNS boolean
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE

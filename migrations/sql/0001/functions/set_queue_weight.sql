@@ -1,5 +1,5 @@
 CREATE FUNCTION uno_jobs.set_queue_weight(queue text, weight integer, create_missing boolean DEFAULT false) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE
