@@ -71,6 +71,6 @@ def _steady(shown: Any) -> Any:
         return {
             key: _steady(value)
             for key, value in shown.items()
-            if not key.startswith(("seconds", "read_at")) and not key.endswith("_seconds")
+            if key != "sentence" and not key.startswith(("seconds", "read_at")) and not key.endswith("_seconds")
         }
     return [_steady(one) for one in shown] if isinstance(shown, list) else shown
