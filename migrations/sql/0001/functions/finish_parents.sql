@@ -40,7 +40,10 @@ BEGIN
         SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb,
                CASE WHEN j.step ->> 'flow' IS NULL THEN '{}'
                     ELSE (SELECT CASE WHEN p.flow ? 'then' AND NOT j.step ? 'inner' THEN uno_jobs.flow_behind(p.id)
-                                      ELSE uno_jobs.flow_after(p.id, p.result, p.flow) END
+                                      -- Behind a number or a list it is as before it: spared the call.
+                                      WHEN jsonb_typeof(p.result) = 'object' OR p.flow IS NULL
+                                      THEN uno_jobs.flow_after(p.id, p.result, p.flow)
+                                      ELSE p.flow - 'then' END
                           FROM uno_jobs.outcomes p
                           WHERE p.id = (j.step ->> 'flow')::uuid) END
         FROM ended e LEFT JOIN uno_jobs.jobs j ON j.id = e.id

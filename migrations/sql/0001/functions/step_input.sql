@@ -17,6 +17,7 @@ DECLARE
     v_flow jsonb := '{}';
     v_names text[];
     v_at uuid;
+    v_parent uuid;
     v_result jsonb;
     v_before jsonb;
     v_inner boolean := coalesce((p_step ->> 'inner')::boolean, false);
@@ -35,8 +36,11 @@ BEGIN
         RETURN nullif(v_parents, '{}');
     END IF;
     IF p_step ->> 'kind' = 'chain' THEN
-        SELECT (SELECT o.result FROM uno_jobs.outcomes o WHERE o.id = e.parent_id) INTO v_previous
-        FROM uno_jobs.job_edges e WHERE e.child_id = p_id;
+        -- Nearly always the one parent is also where the flow is looked for first.
+        SELECT e.parent_id, o.result, o.result, o.flow INTO v_parent, v_previous, v_result, v_before
+        FROM uno_jobs.job_edges e
+        LEFT JOIN LATERAL (SELECT x.result, x.flow FROM uno_jobs.outcomes x WHERE x.id = e.parent_id OFFSET 0) o ON true
+        WHERE e.child_id = p_id;
     ELSE
         SELECT coalesce(jsonb_agg((SELECT o.result FROM uno_jobs.outcomes o WHERE o.id = e.parent_id AND o.state = 'succeeded')
                                   ORDER BY e.position), '[]') INTO v_previous
@@ -47,7 +51,10 @@ BEGIN
     END IF;
     -- Backwards, so that the first value found of a name is that of the latest step; see flow_after.
     WHILE v_at IS NOT NULL LOOP
-        SELECT o.result, o.flow INTO v_result, v_before FROM uno_jobs.outcomes o WHERE o.id = v_at;
+        IF v_at IS DISTINCT FROM v_parent THEN
+            SELECT o.result, o.flow INTO v_result, v_before FROM uno_jobs.outcomes o WHERE o.id = v_at;
+            v_parent := NULL;
+        END IF;
         IF v_before ? 'then' AND NOT v_inner THEN
             v_at := (v_before ->> 'then')::uuid;
             CONTINUE;
