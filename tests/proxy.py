@@ -54,7 +54,11 @@ class Proxy:
         self._writers.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
+        try:
+            there_reader, there_writer = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
+        except OSError:  # the server is away, and whoever asks is to hear of it
+            writer.transport.abort()
+            return
         self._writers += [writer, there_writer]
         name: list[str] = []
         asked = asyncio.Event()

@@ -204,3 +204,41 @@ async def test_any_graph_succeeds_once_all_failures_are_retried(lab: Lab, seed: 
             await recount(lab)
         await invariants.check(lab.eye, retried_by_hand=True, side_tables=False)
     assert set(await states(lab, ids)) == {"succeeded"}
+
+
+@pytest.mark.parametrize("join", [False, True], ids=["step", "join"])
+async def test_what_runs_anyway_waits_again_for_each_parent_that_begins_anew(lab: Lab, join: bool) -> None:
+    """Of two, and before anybody has counted; naively it starts while its third parent still runs."""
+    ids = await put_workflow(lab, [Node(), Node((0,)), Node(), Node((0, 1, 2), run_anyway=True, join=join)])
+    hand = await lab.hand()
+    await hand.claim()
+    assert await hand.end(ids[0], "failed", error="no") == {}
+    await retry(lab, ids[0])
+    assert await states(lab, ids) == ["ready", "waiting", "running", "waiting"]
+    for id_ in ids[:2]:
+        await hand.claim()
+        assert await hand.succeed([id_]) == {}
+        assert (await states(lab, ids))[3] == "waiting"
+    assert await hand.succeed([ids[2]]) == {}
+    assert (await states(lab, ids))[3] == ("succeeded" if join else "ready")
+
+
+async def test_an_end_that_was_never_told_is_not_waited_for_twice(lab: Lab) -> None:
+    ids = await put_workflow(lab, [Node(), Node(), Node((0, 1), run_anyway=True)])
+    hand = await lab.hand()
+    await hand.claim()
+    await lab.eye.execute("UPDATE uno_jobs.live_jobs SET expires_at = now() - interval '1 s' WHERE id = $1", ids[0])
+    assert await hand.hand_back(ids[0]) == {ids[0]}
+    holder = await lab.session()
+    async with holder.transaction():
+        await holder.execute("SELECT FROM uno_jobs.live_jobs WHERE id = $1 FOR UPDATE", ids[2])
+        assert await lab.eye.fetchval("SELECT uno_jobs.expire(10)") == 1
+    assert await lab.eye.fetchval("SELECT count(*) FROM uno_jobs.pending_releases") == 1
+    await retry(lab, ids[0])
+    await recount(lab)
+    assert (await lab.live(ids[2]) or {})["pending_parents"] == 2
+    assert await hand.succeed([ids[1]]) == {}
+    assert await states(lab, ids) == ["ready", "succeeded", "waiting"]
+    await hand.claim()
+    assert await hand.succeed([ids[0]]) == {}
+    assert (await states(lab, ids))[2] == "ready"
