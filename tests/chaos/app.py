@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from uno_jobs import Cancel, Snooze, get_current_job
+from uno_jobs import Cancel, Fail, Snooze, get_current_job
 from uno_jobs.tasks import task
 
 NOTES = "UNO_JOBS_TORTURE_NOTES"
@@ -117,6 +117,22 @@ async def poison() -> None:
 async def only_one(key: int) -> None:
     note()
     await asyncio.sleep(0.05)
+
+
+@task(name="torture_follow", **QUICK)
+async def follow(previous: Any) -> list[Any]:
+    """A step that says what it found before it."""
+    note()
+    return ["found", previous]
+
+
+@task(name="torture_needs_help", **QUICK)
+async def needs_help() -> int:
+    """Fail for good at the first start; somebody has to retry it by hand."""
+    note()
+    if get_current_job().attempt == 1:
+        raise Fail("not without help")
+    return 1
 
 
 @task(name="torture_count", max_retries=1000, retry_delay=0.05)

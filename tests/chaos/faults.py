@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    import asyncpg
-
+    from tests.chaos.eye import Eye
     from tests.chaos.trees import Tree
+    from tests.postgres import Postgres
     from tests.proxy import Proxy
 
 LIMIT = 60.0
 
-Fault = "Callable[[], Awaitable[None]]"
+SETTINGS = ("max_connections=200",)
+"""Of the server, at every start."""
 
 
 class Faults:
     """Faults against these process trees and this database, chosen by a seeded generator."""
 
-    def __init__(
-        self, chance: random.Random, trees: list[Tree], proxy: Proxy, connection: asyncpg.Connection[asyncpg.Record]
-    ) -> None:
+    def __init__(self, chance: random.Random, trees: list[Tree], proxy: Proxy, server: Postgres, eye: Eye) -> None:
         self._chance = chance
         self._trees = trees
         self._proxy = proxy
-        self._connection = connection
+        self._server = server
+        self._eye = eye
         self.done: list[str] = []
         """The faults so far, for the record."""
 
@@ -51,6 +51,7 @@ class Faults:
             self.cut_the_network: 3,
             self.silence_the_network: 1,
             self.lose_a_reply: 4,
+            self.restart_the_server: 2,
         }
         (fault,) = self._chance.choices(list(kinds), list(kinds.values()))
         self.done.append(fault.__name__)
@@ -113,7 +114,7 @@ class Faults:
     # --- the database and the way to it ---
 
     async def drop_backends(self) -> None:
-        await self._connection.execute(
+        await self._eye.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND application_name LIKE 'uno-jobs %' "
             "AND application_name <> 'uno-jobs queue'"  # that is the caller's, who is told by an error
@@ -133,3 +134,10 @@ class Faults:
         lost = self._proxy.lose_reply(f"uno-jobs {which}")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(lost.wait(), 5.0)
+
+    async def restart_the_server(self) -> None:
+        """A fast or an immediate shutdown, or a crash; what was committed is there when it is back."""
+        kind = self._chance.choice([signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
+        await asyncio.to_thread(self._server.stop, kind)
+        await asyncio.sleep(self._chance.choice([0.0, 1.0]))
+        await asyncio.to_thread(self._server.start, *SETTINGS)
