@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uno_jobs import Queue
     from uno_jobs.tasks.signature import Signature
 
-BACKLOG = 3_000
+BACKLOG = 1_500
 """Unfinished jobs beyond which no more are enqueued: every fault stops workers for seconds."""
 
 HELPLESS = "SELECT id FROM uno_jobs.job_status WHERE task = 'torture_needs_help' AND state = 'failed'"

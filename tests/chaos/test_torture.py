@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SECONDS = float(os.environ.get("UNO_JOBS_TORTURE_SECONDS", "45"))
+SECONDS = float(os.environ.get("UNO_JOBS_TORTURE_SECONDS", "30"))
 SEED = int(os.environ.get("UNO_JOBS_TORTURE_SEED") or secrets.randbits(32))
 SETTLING = 120.0
 """Seconds after the last fault within which everything must have come to its end: the longest rescue takes 20."""
