@@ -45,17 +45,23 @@ FROM uno_jobs.jobs j JOIN uno_jobs.outcomes o ON o.id = j.id
 class Verdict:
     """What became of everything."""
 
-    def __init__(self, jobs: dict[UUID, Any], parents: dict[UUID, list[UUID]], ledger: Ledger) -> None:
+    def __init__(
+        self, jobs: dict[UUID, Any], parents: dict[UUID, list[UUID]], members: set[tuple[UUID, UUID]], ledger: Ledger
+    ) -> None:
         self._jobs = jobs
         self._parents = parents
+        self._members = members
         self._ledger = ledger
 
     @classmethod
     async def read(cls, eye: Eye, ledger: Ledger) -> Verdict:
         parents: dict[UUID, list[UUID]] = defaultdict(list)
-        for edge in await eye.fetch("SELECT parent_id, child_id FROM uno_jobs.job_edges ORDER BY child_id, position"):
+        members: set[tuple[UUID, UUID]] = set()
+        for edge in await eye.fetch("SELECT * FROM uno_jobs.job_edges ORDER BY child_id, position"):
             parents[edge["child_id"]].append(edge["parent_id"])
-        return cls({row["id"]: row for row in await eye.fetch(JOBS)}, parents, ledger)
+            if edge["kind"] == "member":
+                members.add((edge["parent_id"], edge["child_id"]))
+        return cls({row["id"]: row for row in await eye.fetch(JOBS)}, parents, members, ledger)
 
     def check_batches(self) -> None:
         """Each batch is there, whole; one in doubt whole or not at all."""
@@ -90,7 +96,12 @@ class Verdict:
         for job in self._jobs.values():
             if job["state"] != "succeeded" or job["task"] not in ("join", "follow"):
                 continue
-            left = [json.loads(self._jobs[one]["result"] or "null") for one in self._parents[job["id"]]]
+            # An empty group has a parent, the step before it, that is none of its members.
+            left = [
+                json.loads(self._jobs[one]["result"] or "null")
+                for one in self._parents[job["id"]]
+                if job["task"] != "join" or (one, job["id"]) in self._members
+            ]
             if job["task"] == "join":
                 expected: Any = left
             else:
