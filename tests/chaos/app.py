@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from uno_jobs import Cancel, Fail, Snooze, get_current_job
-from uno_jobs.tasks import task
+from uno_jobs.tasks import chain, group, task
+from uno_jobs.tasks.graph import lay_out
 
 NOTES = "UNO_JOBS_TORTURE_NOTES"
 """The variable that names the file of the starts."""
@@ -142,3 +143,52 @@ async def count(amount: int) -> None:
     async with get_current_job().transaction(kind="asyncpg") as tx:
         await tx.connection.execute("UPDATE counter SET n = n + $1", amount)
         tx.set_result(amount)
+
+
+ADDITIONS = 6
+"""How many kinds of additions there are."""
+
+
+def _additions(kind: int) -> list[Any]:
+    """What a job adds to its workflow, each part by a call of its own."""
+    return [
+        [noop.si(1)],
+        [group([count.si(1), noop.si(1), needs_help.si()])],
+        [chain(flaky.si(1), hopeless.si(), noop.options(on_parent_failure="run").si(1))],
+        [group([follow.s(), grows_whole.si(3)]), group([]), follow.s()],
+        [group([noop.si(1), count.si(1)]), follow.s()],
+        [grows_in_child.si(1), grows.si(0)],
+    ][kind]
+
+
+def _grow(kind: int) -> int:
+    """Add it; returns how many jobs that makes."""
+    parts = _additions(kind)
+    for part in parts:
+        get_current_job().then(part)
+    return sum(len(lay_out(chain(noop.si(1), part)).nodes) - 1 for part in parts)
+
+
+@task(name="torture_grows", **QUICK)
+async def grows(kind: int) -> int:
+    """Add steps by each attempt; those of the first, which fails, are not to be there."""
+    note()
+    added = _grow(kind)
+    if get_current_job().failures == 0:
+        raise ValueError("after job.then")
+    return added
+
+
+@task(name="torture_grows_whole", max_retries=1000, retry_delay=0.05)
+async def grows_whole(kind: int) -> None:
+    """Add steps in the transaction that counts."""
+    note()
+    async with get_current_job().transaction(kind="asyncpg") as tx:
+        await tx.connection.execute("UPDATE counter SET n = n + 1")
+        tx.set_result(_grow(kind))
+
+
+@task(name="torture_grows_in_child", **QUICK)
+def grows_in_child(kind: int) -> int:
+    note()
+    return _grow(kind)

@@ -33,7 +33,7 @@ class Ledger:
     """What was asked for. Where the server went away before it answered, it may or may not have been done."""
 
     batches: dict[str, int] = field(default_factory=dict)
-    """How many jobs each batch has, unique ones not counted."""
+    """How many jobs each batch has at first, unique ones not counted."""
     in_doubt: set[str] = field(default_factory=set)
     """Batches of which nobody knows whether they were committed: whole or not at all."""
     cancelled: set[UUID] = field(default_factory=set)
@@ -57,6 +57,7 @@ def some_jobs(chance: random.Random, number: int) -> Iterator[Signature[Any]]:
         yield app.flaky.s(chance.randint(1, 3))
         yield app.dozy.s()
         yield app.only_one.s(chance.randint(1, 3))
+        yield chance.choice([app.grows, app.grows_whole, app.grows_in_child]).s(chance.randrange(app.ADDITIONS))
     yield app.hopeless.s()
     yield app.gives_up.s()
     yield app.noop.options(delay=chance.uniform(0.1, 3.0), priority=chance.choice([1, 5, 7])).s(number)
@@ -95,6 +96,9 @@ def _step(chance: random.Random) -> Signature[Any]:
         (app.noop.options(**anyway).si(1), 3),
         (app.count.options(**anyway).si(1), 2),
         (app.needs_help.si(), 2),
+        (app.grows.si(chance.randrange(app.ADDITIONS)), 1),
+        (app.grows_whole.si(chance.randrange(app.ADDITIONS)), 1),
+        (app.grows_in_child.si(chance.randrange(app.ADDITIONS)), 1),
         (app.hopeless.si(), 1),
         (app.gives_up.si(), 1),
     ]

@@ -29,8 +29,14 @@ ENDS = {
     "follow": {"succeeded"},
     "needs_help": {"succeeded"},
     "count": {"succeeded"},
+    "grows": {"succeeded"},
+    "grows_whole": {"succeeded"},
+    "grows_in_child": {"succeeded"},
 }
 """How a job of each task ends if nobody cancels it and it may start, whatever happens to its workers."""
+
+COUNTING = {"count", "grows_whole"}
+"""What counts in its own transaction."""
 
 JOBS = """
 SELECT j.id, coalesce(replace(j.task, 'torture_', ''), 'join') AS task, o.state::text, o.error, o.result::text,
@@ -64,12 +70,16 @@ class Verdict:
         return cls({row["id"]: row for row in await eye.fetch(JOBS)}, parents, members, ledger)
 
     def check_batches(self) -> None:
-        """Each batch is there, whole; one in doubt whole or not at all."""
+        """Each batch is there, whole, with what its jobs have added; one in doubt whole or not at all."""
         there = Counter(job["batch"] for job in self._jobs.values() if job["task"] != "only_one")
+        added: Counter[str] = Counter()
+        for job in self._jobs.values():
+            if job["task"].startswith("grows") and job["state"] == "succeeded":
+                added[job["batch"]] += json.loads(job["result"])
         wrong = {
-            batch: (size, there[batch])
+            batch: (size, added[batch], there[batch])
             for batch, size in self._ledger.batches.items()
-            if there[batch] != size and not (batch in self._ledger.in_doubt and there[batch] == 0)
+            if there[batch] != size + added[batch] and not (batch in self._ledger.in_doubt and there[batch] == 0)
         }
         assert not wrong, wrong
         assert there.keys() <= self._ledger.batches.keys()
@@ -119,7 +129,8 @@ class Verdict:
 
     async def check_count(self, eye: Eye) -> None:
         counted = await eye.fetchval("SELECT n FROM counter")
-        assert counted == sum(job["task"] == "count" and job["state"] == "succeeded" for job in self._jobs.values())
+        expected = [job for job in self._jobs.values() if job["task"] in COUNTING and job["state"] == "succeeded"]
+        assert counted == len(expected)
         print(f"{counted} counted, each exactly once")
 
     def describe(self) -> None:
