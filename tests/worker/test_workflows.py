@@ -128,18 +128,6 @@ async def test_the_flow_passes_over_steps_that_take_nothing(database: Database) 
         assert await handle.result(timeout=LIMIT) == [{"b": 2}, 1, 2, 3]
 
 
-async def test_a_thousand_steps(database: Database) -> None:
-    @task
-    async def increment(number: int) -> int:
-        return number + 1
-
-    async with Queue(database.url) as queue:
-        handle = await queue.enqueue(chain(increment for _ in range(1000)), args=[0])
-        async with asyncio.timeout(120):
-            await until_empty(database.url)
-        assert await handle.result(timeout=LIMIT) == 1000
-
-
 async def test_a_step_without_its_argument_fails_at_once_and_the_rest_is_cancelled(database: Database) -> None:
     @task(max_retries=5)
     async def lonely(previous: int, other: int) -> int:
