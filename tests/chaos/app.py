@@ -155,7 +155,7 @@ def _additions(kind: int) -> list[Any]:
         [noop.si(1)],
         [group([count.si(1), noop.si(1), needs_help.si()])],
         [chain(flaky.si(1), hopeless.si(), noop.options(on_parent_failure="run").si(1))],
-        [group([follow.s(), grows_whole.si(3)]), group([]), follow.s()],
+        [group([follow.s(), grows_whole.si(4)]), group([]), follow.s()],
         [group([noop.si(1), count.si(1)]), follow.s()],
         [grows_in_child.si(1), grows.si(0)],
     ][kind]
