@@ -24,8 +24,8 @@ needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not i
 
 
 @contextlib.contextmanager
-def pgbouncer(url: str, folder: Path, *, pool_size: int = 4) -> Iterator[str]:
-    """Run one before a database's server; yields the database's URL through it."""
+def pgbouncer(url: str, folder: Path, *, pool_size: int = 4, settings: str = "") -> Iterator[str]:
+    """Run one before a database's server, with further settings; yields the database's URL through it."""
     assert PROGRAM is not None
     there = urlsplit(url)
     with socket.socket() as probe:
@@ -41,7 +41,7 @@ def pgbouncer(url: str, folder: Path, *, pool_size: int = 4) -> Iterator[str]:
         "[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         f"pool_mode = transaction\ndefault_pool_size = {pool_size}\nmax_client_conn = 500\n"
-        "server_login_retry = 1\nadmin_users = admin\n"
+        "server_login_retry = 1\nadmin_users = admin\n" + settings
     )
     log = folder / "log"
     with log.open("wb") as out:

@@ -7,6 +7,7 @@ from pathlib import Path
 from alembic import op
 from sqlalchemy import text
 
+from uno_jobs.storage.recording import recording
 from uno_jobs.storage.schema import quote_schema, render
 from uno_jobs.storage.statements import split_statements
 
@@ -39,6 +40,7 @@ def upgrade(schema: str) -> None:
         ),
         "uno_jobs",
     )
+    execute(recording(), schema)
 
 
 def downgrade(schema: str) -> None:
@@ -51,7 +53,7 @@ def downgrade(schema: str) -> None:
         "retention_walks", "retention",
         "chore_leases", "progress", "result_waiters", "workflow_cancellations", "cancel_requests", "hungry", "queues",
         "workers", "task_versions", "pending_counts", "pending_releases", "job_edges", "outcomes", "attempts",
-        "live_jobs", "jobs", "schema_info",
+        "live_jobs", "jobs", "schema_objects", "schema_info",
     ):  # fmt: skip
         execute(f"DROP TABLE {quoted}.{table}", "uno_jobs")
     execute(f"DROP SEQUENCE {quoted}.ready_seq", "uno_jobs")

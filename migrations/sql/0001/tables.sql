@@ -6,13 +6,28 @@ CREATE TABLE uno_jobs.schema_info (
     revision   integer NOT NULL,
     min_code   integer NOT NULL,
     channel    text    NOT NULL,
-    for_tests  boolean NOT NULL DEFAULT false
+    for_tests  boolean NOT NULL DEFAULT false,
+    made_on    integer,
+    made_from  text
 );
 COMMENT ON TABLE  uno_jobs.schema_info IS 'One row: what this schema is, and what code it can serve.';
 COMMENT ON COLUMN uno_jobs.schema_info.revision IS 'The number of the newest migration in force.';
 COMMENT ON COLUMN uno_jobs.schema_info.min_code IS 'The oldest revision whose code this schema still serves.';
 COMMENT ON COLUMN uno_jobs.schema_info.channel IS 'The NOTIFY channel of this schema; payloads say what and which queue.';
 COMMENT ON COLUMN uno_jobs.schema_info.for_tests IS 'True only in a schema made for tests.';
+COMMENT ON COLUMN uno_jobs.schema_info.made_on IS 'The major version of the server that recorded schema_objects.';
+COMMENT ON COLUMN uno_jobs.schema_info.made_from IS 'A digest of the SQL that made the schema.';
+
+CREATE TABLE uno_jobs.schema_objects (
+    kind       text NOT NULL,
+    name       text NOT NULL,
+    definition text NOT NULL,
+    PRIMARY KEY (kind, name)
+);
+COMMENT ON TABLE  uno_jobs.schema_objects IS 'What the last migration made, as schema_definitions told it then: the doctor compares.';
+COMMENT ON COLUMN uno_jobs.schema_objects.kind IS 'table, column, constraint, index, trigger, rule, view, sequence, function or type.';
+COMMENT ON COLUMN uno_jobs.schema_objects.name IS 'Its name, after that of its table if it has one.';
+COMMENT ON COLUMN uno_jobs.schema_objects.definition IS 'Its definition.';
 
 CREATE TABLE uno_jobs.jobs (
     id          uuid PRIMARY KEY,

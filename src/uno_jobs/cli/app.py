@@ -11,6 +11,7 @@ from uno_jobs.cli import (
     config,
     db,
     dev,
+    doctor,
     enqueue,
     explain,
     jobs,
@@ -63,5 +64,6 @@ app.command("explain")(explain.explain)
 app.add_typer(queues.app, name="queues")
 app.command("tasks")(tasks.tasks)
 app.command("workers")(workers.workers)
+app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
 app.command("bench")(bench.bench)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from uno_jobs.errors import DatabaseError, InvalidOption
+import typer
+
+from uno_jobs.errors import DatabaseError, InvalidOption, UnoJobsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
 
     from uno_jobs.settings import Settings
     from uno_jobs.storage.inspection import Inspector
@@ -47,6 +51,16 @@ def look(settings: Settings, question: Callable[[Inspector], Coroutine[Any, Any,
             return await question(inspector)
 
     return run(ask())
+
+
+@contextlib.contextmanager
+def or_could_not_run() -> Generator[None]:
+    """Let every expected error end the command with status 2, for commands whose 1 says that something is wrong."""
+    try:
+        yield
+    except UnoJobsError as error:
+        sys.stderr.write(f"uno-jobs: {error}\n")
+        raise typer.Exit(2) from error
 
 
 def said(error: BaseException) -> str:

@@ -1,18 +1,16 @@
-"""Whether a database's schema is what the migrations make: its revision, tables, indexes, views and functions."""
+"""Whether a database's schema is what the migrations make: by this code's SQL, and by what they recorded."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from uno_jobs.storage.migrations import folder, newest_revision
+from uno_jobs.storage.recording import source_digest
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema, render
 from uno_jobs.storage.session import check_schema, connect
 from uno_jobs.storage.statements import split_statements
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _COMMENT: Final = re.compile(r"^\s*--[^\n]*\n", re.MULTILINE)
 _CREATE: Final = re.compile(
@@ -21,6 +19,8 @@ _CREATE: Final = re.compile(
     re.IGNORECASE,
 )
 _BODY: Final = re.compile(r"\bAS\s+(\$\w*\$)(.*?)\1", re.DOTALL)
+_TOLD_BY_SERVER: Final = {"view", "index", "constraint", "trigger", "rule"}
+"""Whose definitions one major version of PostgreSQL may tell otherwise than the next."""
 _KINDS: Final = {"r": "table", "p": "table", "i": "index", "v": "view", "S": "sequence"}
 
 
@@ -35,17 +35,67 @@ async def differences(url: str, schema: str = DEFAULT_SCHEMA, *, pooled: bool = 
     try:
         await check_schema(connection, schema)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return [*await _revision(connection, schema), *await _objects(connection, schema)]
+            return await find_differences(connection, schema)
     finally:
         connection.terminate()
 
 
-async def _revision(connection: Any, schema: str) -> Iterator[str]:
+async def find_differences(connection: Any, schema: str) -> list[str]:
+    """Do the same on an asyncpg connection whose schema is known to be there."""
     found = await connection.fetchval(f"SELECT max(version_num) FROM {quote_schema(schema)}.schema_version")
     newest = newest_revision()
-    if found == newest:
-        return iter(())
-    return iter([f"the schema is at revision {found}, this code brings {newest}: run 'uno-jobs db upgrade'"])
+    if found != newest:
+        # What another revision made is not to be compared with this one's SQL.
+        return [
+            f"the schema is at revision {found}, this code brings {newest}: "
+            + ("run 'uno-jobs db upgrade'" if str(found) < newest else "upgrade uno-jobs here"),
+            *await _changes(connection, schema),
+        ]
+    wrong = await _objects(connection, schema)
+    return [*wrong, *(one for one in await _changes(connection, schema, digest=source_digest()) if one not in wrong)]
+
+
+async def _changes(connection: Any, schema: str, *, digest: str | None = None) -> list[str]:
+    """Return what has changed since the last migration recorded what it made."""
+    quoted = quote_schema(schema)
+    info = await connection.fetchrow(
+        f"SELECT i.made_on = current_setting('server_version_num')::int / 10000 AS same_server, i.made_from "
+        f"FROM {quoted}.schema_info i"
+    )
+    wrong: list[str] = []
+    if digest is not None and info["made_from"] != digest:
+        wrong.append(
+            "the schema was made by other SQL than this code brings under the same revision: a version in between"
+        )
+    rows = await connection.fetch(
+        f"""
+        SELECT coalesce(o.kind, d.kind) AS kind, coalesce(o.name, d.name) AS name,
+               o.definition AS made, d.definition AS found
+        FROM {quoted}.schema_objects o FULL JOIN {quoted}.schema_definitions() d ON d.kind = o.kind AND d.name = o.name
+        WHERE o.definition IS DISTINCT FROM d.definition ORDER BY 1, 2
+        """
+    )
+    made = set(await connection.fetch(f"SELECT o.kind, o.name FROM {quoted}.schema_objects o"))
+    ours = {(row["kind"], row["name"].partition("(")[0]) for row in made}
+    for row in rows:
+        kind, name = row["kind"], row["name"]
+        if row["found"] is None:
+            wrong.append(f"the {kind} {_short(kind, name)} is missing")
+        elif row["made"] is None:
+            # What a DBA keeps beside our tables is theirs; what hangs on them is not.
+            owner = ("function", name.partition("(")[0]) if kind == "function" else ("table", name.partition(".")[0])
+            if owner in ours and (kind == "function" or "." in name):
+                wrong.append(f"the {kind} {_short(kind, name)} was added")
+        elif kind == "function" and row["made"].rpartition(":")[2] != row["found"].rpartition(":")[2]:
+            wrong.append(f"the function {name.partition('(')[0]} has another body than this code's")
+        elif kind not in _TOLD_BY_SERVER or info["same_server"]:
+            wrong.append(f"the {kind} {_short(kind, name)} was changed: {row['made']!r} is now {row['found']!r}")
+    return wrong
+
+
+def _short(kind: str, name: str) -> str:
+    """Return a name as one calls it: an index has one of its own, a column has not."""
+    return name.partition(".")[2] if kind == "index" else name.partition("(")[0] if kind == "function" else name
 
 
 async def _objects(connection: Any, schema: str) -> list[str]:
