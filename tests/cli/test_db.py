@@ -41,7 +41,7 @@ def test_upgrade_current_check_downgrade(command: Any, database_url: str) -> Non
         ),
         (
             "CREATE FUNCTION uno_jobs.clock(x int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
-            "the function clock has another body than this code's",
+            "the function clock(x integer) was added",
         ),
         (
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'uno_jobs.outcomes_failed'::regclass",

@@ -51,7 +51,7 @@ DRIFT = [
     ("ALTER TYPE uno_jobs.job_state ADD VALUE 'lost'", "the type job_state was changed"),
     (
         "CREATE FUNCTION uno_jobs.cancel(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-        "the function cancel",
+        "the function cancel(integer) was added",
     ),
 ]
 
@@ -98,8 +98,19 @@ async def test_after_an_upgrade_of_the_server_views_are_not_compared(lab: Lab) -
 
 
 async def test_another_versions_sql_is_found(lab: Lab) -> None:
+    """What it recorded is then not to be relied on: this code's SQL is."""
     await lab.eye.execute("UPDATE uno_jobs.schema_info SET made_from = 'another'")
     assert "made by other SQL" in (await look(lab.url, "schema", Status.ERROR)).seen
+    await lab.eye.execute("DROP FUNCTION uno_jobs.sweep")
+    await lab.eye.execute("DELETE FROM uno_jobs.schema_objects WHERE name LIKE 'sweep%'")
+    assert "the function sweep is missing" in (await look(lab.url, "schema", Status.ERROR)).seen
+
+
+async def test_an_index_that_a_concurrent_build_left_invalid_is_found(lab: Lab) -> None:
+    await lab.eye.execute(
+        "UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'uno_jobs.live_jobs_ready'::regclass"
+    )
+    assert "the index live_jobs_ready is not valid" in (await look(lab.url, "schema", Status.ERROR)).seen
 
 
 async def test_a_schema_that_is_missing_or_of_another_age(lab: Lab, empty_database_url: str) -> None:

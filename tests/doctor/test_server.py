@@ -76,6 +76,16 @@ async def test_connections_near_a_limit(lab: Lab) -> None:
     assert f"2 of 2 connections of the database {database} are in use" in found.seen
 
 
+@pytest.mark.parametrize(("kind", "status"), [("SUPERUSER", Status.OK), ("NOSUPERUSER", Status.ERROR)])
+async def test_a_superuser_is_not_held_to_its_roles_limit(lab: Lab, kind: str, status: Status) -> None:
+    role = f"limited_{await lab.eye.fetchval('SELECT pg_backend_pid()')}"
+    await lab.eye.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' {kind} CONNECTION LIMIT 1")
+    try:
+        await look(f"postgresql://{role}:secret@{lab.url.rpartition('@')[2]}", "connections", status)
+    finally:
+        await lab.eye.execute(f"DROP ROLE {role}")
+
+
 @contextlib.asynccontextmanager
 async def held(lab: Lab, *, isolation: str = "repeatable_read") -> AsyncIterator[Any]:
     """A session that has begun a transaction and seen something in it."""

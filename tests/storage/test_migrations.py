@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 
 from tests.storage import invariants
 from tests.storage.catalog import catalog
@@ -61,6 +62,10 @@ async def runs_a_job(url: str, schema: str) -> None:
         await invariants.check(lab.eye, schema)
     finally:
         await lab.close()
+
+
+def test_the_newest_revision_is_that_of_alembic() -> None:
+    assert ScriptDirectory.from_config(migrations.make_config()).get_current_head() == migrations.newest_revision()
 
 
 async def test_up_down_and_up_again(empty_database_url: str) -> None:

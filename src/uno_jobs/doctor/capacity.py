@@ -29,7 +29,7 @@ async def connections(look: Look) -> Finding:
         UNION ALL
         SELECT 'the role ' || r.rolname, r.rolconnlimit,
                (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid)::int
-        FROM pg_catalog.pg_roles r WHERE r.rolname = current_user AND r.rolconnlimit >= 0
+        FROM pg_catalog.pg_roles r WHERE r.rolname = current_user AND r.rolconnlimit >= 0 AND NOT r.rolsuper
         """)
     for row in bounds:
         row["share"] = row["used"] / max(1, row["most"])

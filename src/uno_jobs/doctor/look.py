@@ -57,10 +57,12 @@ def grade(seen: N, limits: tuple[N, N]) -> Status:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words of one unit, such as ``3 s`` or ``2 h``."""
+    """Return a duration in words of one unit, such as ``3 s`` or ``2 h``; never less than 0.1 ms."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
+    if 0 < seconds < 1:
+        return f"{max(seconds * 1000, 0.1):.2g} ms"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 

@@ -51,22 +51,25 @@ async def find_differences(connection: Any, schema: str) -> list[str]:
             + ("run 'uno-jobs db upgrade'" if str(found) < newest else "upgrade uno-jobs here"),
             *await _changes(connection, schema),
         ]
-    wrong = await _objects(connection, schema)
-    return [*wrong, *(one for one in await _changes(connection, schema, digest=source_digest()) if one not in wrong)]
+    changes = await _changes(connection, schema)
+    made_from = await connection.fetchval(f"SELECT i.made_from FROM {quote_schema(schema)}.schema_info i")
+    if made_from == source_digest():
+        return [*await _invalid(connection, schema), *changes]  # what was recorded is what this code's SQL makes
+    wrong = [*await _objects(connection, schema), *await _invalid(connection, schema)]
+    return [
+        *wrong,
+        "the schema was made by other SQL than this code brings under the same revision: a version in between",
+        *(one for one in changes if one not in wrong),
+    ]
 
 
-async def _changes(connection: Any, schema: str, *, digest: str | None = None) -> list[str]:
+async def _changes(connection: Any, schema: str) -> list[str]:
     """Return what has changed since the last migration recorded what it made."""
     quoted = quote_schema(schema)
-    info = await connection.fetchrow(
-        f"SELECT i.made_on = current_setting('server_version_num')::int / 10000 AS same_server, i.made_from "
-        f"FROM {quoted}.schema_info i"
+    same_server = await connection.fetchval(
+        f"SELECT i.made_on = current_setting('server_version_num')::int / 10000 FROM {quoted}.schema_info i"
     )
     wrong: list[str] = []
-    if digest is not None and info["made_from"] != digest:
-        wrong.append(
-            "the schema was made by other SQL than this code brings under the same revision: a version in between"
-        )
     rows = await connection.fetch(
         f"""
         SELECT coalesce(o.kind, d.kind) AS kind, coalesce(o.name, d.name) AS name,
@@ -85,10 +88,11 @@ async def _changes(connection: Any, schema: str, *, digest: str | None = None) -
             # What a DBA keeps beside our tables is theirs; what hangs on them is not.
             owner = ("function", name.partition("(")[0]) if kind == "function" else ("table", name.partition(".")[0])
             if owner in ours and (kind == "function" or "." in name):
-                wrong.append(f"the {kind} {_short(kind, name)} was added")
+                # With its parameters: a function of ours has another beside it.
+                wrong.append(f"the {kind} {name if kind == 'function' else _short(kind, name)} was added")
         elif kind == "function" and row["made"].rpartition(":")[2] != row["found"].rpartition(":")[2]:
             wrong.append(f"the function {name.partition('(')[0]} has another body than this code's")
-        elif kind not in _TOLD_BY_SERVER or info["same_server"]:
+        elif kind not in _TOLD_BY_SERVER or same_server:
             wrong.append(f"the {kind} {_short(kind, name)} was changed: {row['made']!r} is now {row['found']!r}")
     return wrong
 
@@ -98,24 +102,34 @@ def _short(kind: str, name: str) -> str:
     return name.partition(".")[2] if kind == "index" else name.partition("(")[0] if kind == "function" else name
 
 
+async def _invalid(connection: Any, schema: str) -> list[str]:
+    rows = await connection.fetch(
+        """
+        SELECT c.relname::text AS name
+        FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND NOT (i.indisvalid AND i.indisready) ORDER BY 1
+        """,
+        schema,
+    )
+    return [f"the index {row['name']} is not valid: rebuild it with REINDEX INDEX CONCURRENTLY" for row in rows]
+
+
 async def _objects(connection: Any, schema: str) -> list[str]:
+    """Return in what the names of things, and the bodies of functions, differ from this code's SQL."""
     names, bodies = expected(schema)
     there: dict[str, set[str]] = defaultdict(set)
     wrong: list[str] = []
     rows = await connection.fetch(
         """
-        SELECT c.relkind::text AS kind, c.relname::text AS name, i.indisvalid AND i.indisready AS valid
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
-        WHERE n.nspname = $1
+        SELECT c.relkind::text AS kind, c.relname::text AS name
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1
         """,
         schema,
     )
     for row in rows:
         if kind := _KINDS.get(row["kind"]):
             there[kind].add(row["name"])
-            if row["valid"] is False:
-                wrong.append(f"the index {row['name']} is not valid: rebuild it with REINDEX INDEX CONCURRENTLY")
     for kind, expected_names in sorted(names.items()):
         wrong += [f"the {kind} {name} is missing" for name in sorted(expected_names - there[kind])]
     in_database: dict[str, list[str]] = defaultdict(list)

@@ -72,12 +72,8 @@ def offline_sql(schema: str = DEFAULT_SCHEMA, revision: str = "head") -> str:
 
 
 def newest_revision() -> str:
-    """Return the id of the newest migration that this code brings."""
-    from alembic.script import ScriptDirectory
-
-    head = ScriptDirectory.from_config(make_config()).get_current_head()
-    assert head is not None, "the migrations are missing from the package"
-    return head
+    """Return the id of the newest migration that this code brings: its file's number, without alembic's slow import."""
+    return max(file.name.partition("_")[0] for file in (folder() / "versions").glob("[0-9]*.py"))
 
 
 def current_revision(url: str, schema: str = DEFAULT_SCHEMA, *, pooled: bool = False) -> str | None:
