@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -19,12 +21,12 @@ from uno_jobs.errors import DatabaseUnavailable, InvalidOption
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.storage.lab import Lab
 
 pytestmark = pytest.mark.server_versions
 
+DOCS = Path(__file__).parents[2] / "docs"
 AT_ONCE = Limits(snapshot_age=(0, 3600), snapshot_transactions=(0, 50_000_000))
 
 
@@ -132,6 +134,20 @@ async def test_another_role_sees_no_snapshots_and_is_told_which_right_it_lacks(l
         assert report.of("connections").status is Status.OK
     finally:
         await lab.eye.execute(f"DROP ROLE {role}")
+
+
+async def test_with_the_rights_that_the_docs_name_a_role_sees_all(lab: Lab) -> None:
+    role = f"monitoring_{await lab.eye.fetchval('SELECT pg_backend_pid()')}"
+    grants = re.search(r"^GRANT .*?(?=^```)", (DOCS / "doctor.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert grants is not None
+    await lab.eye.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA uno_jobs FROM PUBLIC")
+    await lab.eye.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    try:
+        await lab.eye.execute(grants.group().replace("TO monitoring", f"TO {role}"))
+        report = await examine(f"postgresql://{role}:secret@{lab.url.rpartition('@')[2]}")
+        assert [one for one in report.findings if one.status is not Status.OK] == []
+    finally:
+        await lab.eye.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 async def test_a_lock_on_a_table_costs_one_check_its_answer(lab: Lab) -> None:
