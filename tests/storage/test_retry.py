@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from tests.storage.history import put_finished
 from tests.storage.plans import explained
 from tests.storage.workflows import Node, put_workflow
 
@@ -283,8 +284,9 @@ async def test_by_primary_keys_only(lab: Lab) -> None:
     await lab.retry(failed[0], on=session)  # plans made while the tables are all but empty
     for queue in ("a", "b"):
         await lab.put(20_000, queue=queue)
+    await put_finished(lab, 20_000, age=1, state="failed")
     async with explained(session) as seen:
-        for id_ in (failed[1], scheduled):
+        for id_ in (scheduled, failed[1]):
             await lab.retry(id_, on=session)
     assert seen.offences(sorted_rows=1) == []
     assert seen.buffers() < 300

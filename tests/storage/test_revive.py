@@ -10,6 +10,8 @@ import asyncpg
 import pytest
 
 from tests.storage import invariants
+from tests.storage.history import put_finished
+from tests.storage.plans import explained
 from tests.storage.test_workflows import states
 from tests.storage.workflows import Node, put_workflow
 
@@ -166,6 +168,26 @@ async def test_a_key_that_is_to_be_freed_at_the_first_start_is_freed_by_the_revi
         if id_ == ids[0]:
             assert await hand.succeed([id_]) == {}
     assert not (await lab.put_unique("k"))["is_duplicate"]
+
+
+@pytest.mark.parametrize("shape", ["all wait for the first", "a chain", "a chain behind another failure"])
+async def test_what_a_revival_reads_grows_with_the_number_of_its_jobs(lab: Lab, shape: str) -> None:
+    """Naively each of them is compared with all."""
+    count = 500
+    parents: list[tuple[int, ...]] = [(place if shape != "all wait for the first" else 0,) for place in range(count)]
+    if shape == "a chain behind another failure":
+        parents = [(), (0, 1), *((place,) for place in range(2, count))]
+    ids = await put_workflow(lab, [Node(), *(Node(one) for one in parents)])
+    hand, session = await lab.hand(), await lab.session()
+    for id_ in [job["id"] for job in await hand.claim()]:
+        assert await hand.end(id_, "failed", error="no") == {}
+    await put_finished(lab, 5_000, age=1, state="cancelled")
+    await lab.eye.execute("ANALYZE")
+    async with explained(session) as seen:
+        await retry(lab, ids[0], on=session)
+    for node in seen.nodes():
+        removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0)
+        assert (node["Actual Rows"] + removed) * node["Actual Loops"] <= 3 * count, node
 
 
 @pytest.mark.parametrize("seed", range(30))

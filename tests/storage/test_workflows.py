@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -132,6 +133,20 @@ async def test_what_cannot_be_reached_further_down_is_reached_later(lab: Lab) ->
     assert await lab.eye.fetchval("SELECT uno_jobs.release_pending(100)") == 1
     assert await states(lab, ids) == ["failed", "cancelled", "cancelled", "cancelled"]
     assert await lab.eye.fetchval("SELECT uno_jobs.release_pending(100)") == 0
+
+
+async def test_the_end_of_a_long_chain_is_told_in_parts(lab: Lab) -> None:
+    """Naively the call takes time for each step: more than it has, and then again and again."""
+    ids = await put_workflow(lab, [Node(), *(Node((place,)) for place in range(1_499))])
+    hand = await lab.hand()
+    await hand.claim()
+    assert await hand.end(ids[0], "failed", error="no") == {}
+    assert Counter(await states(lab, ids)) == {"failed": 1, "cancelled": 1_000, "waiting": 499}
+    assert await lab.eye.fetchval("SELECT uno_jobs.release_pending(100)") == 1
+    assert Counter(await states(lab, ids)) == {"failed": 1, "cancelled": 1_499}
+    assert await lab.eye.fetchval("SELECT uno_jobs.release_pending(100)") == 0
+    because = await lab.eye.fetch("SELECT DISTINCT cancelled_because FROM uno_jobs.outcomes WHERE id <> $1", ids[0])
+    assert [row[0] for row in because] == [ids[0]]
 
 
 async def test_a_step_whose_key_is_taken_refuses_the_whole_workflow(lab: Lab) -> None:

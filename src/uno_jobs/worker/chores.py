@@ -93,7 +93,8 @@ class Chores:
             wait = 0.0
         if await gateway.apply_cancellations(BATCH) == BATCH:
             wait = 0.0
-        await gateway.release_pending(BATCH)
+        if await gateway.release_pending(BATCH):
+            wait = 0.0
         if time.monotonic() >= self._strays_due:
             await self._gather_strays(gateway)
             self._strays_due = time.monotonic() + STRAYS_EVERY

@@ -1,6 +1,7 @@
 -- What the end of jobs means for those that wait for them: one fewer to wait for, or, after a failure or a cancellation, the
 -- end. The outcomes are written, and the children are locked (lock_families). A join is finished here: its outcome is the
--- list of its parents' results. Where a further level cannot be locked now, pending_releases remembers it.
+-- list of its parents' results. Where a further level cannot be locked now, pending_releases remembers it; so it does after a
+-- thousand levels, since a long chain would keep all else waiting, and a call has its time.
 CREATE FUNCTION uno_jobs.propagate(p_ended uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
@@ -18,6 +19,7 @@ DECLARE
     v_joined uuid[];
     v_over uuid[];
     v_queues text[];
+    v_levels integer := 0;
 BEGIN
     WHILE cardinality(v_ended) > 0 LOOP
         WITH doomed AS MATERIALIZED (
@@ -73,7 +75,8 @@ BEGIN
 
         v_ended := NULL;
         IF cardinality(v_over) > 0 THEN
-            v_free := uno_jobs.lock_families(v_over);
+            v_levels := v_levels + 1;
+            v_free := CASE WHEN v_levels < 1000 THEN uno_jobs.lock_families(v_over) ELSE '{}' END;
             INSERT INTO uno_jobs.pending_releases (job_id)
             SELECT o.id FROM unnest(v_over) AS o (id) WHERE NOT o.id = ANY (v_free)
             ON CONFLICT DO NOTHING;

@@ -17,6 +17,7 @@ SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     v_ids uuid[];
@@ -27,38 +28,52 @@ DECLARE
     v_revived integer;
     v_child uuid;
 BEGIN
-    -- Locked in the order of their ids, so that two who revive the same jobs come one after the other.
-    PERFORM FROM uno_jobs.outcomes o WHERE o.id = ANY (uno_jobs.cancelled_by(p_root)) ORDER BY o.id FOR UPDATE;
+    -- Locked in the order of their ids, so that two who revive the same jobs come one after the other. Never by what a volatile
+    -- function returns: it would be called for each row of the history.
+    v_ids := uno_jobs.cancelled_by(p_root);
+    PERFORM FROM uno_jobs.outcomes o WHERE o.id = ANY (v_ids) ORDER BY o.id FOR UPDATE;
+    v_ids := uno_jobs.cancelled_by(p_root);
     -- An end that is being told in this moment may cancel more; one that was never told is no end any more.
     PERFORM FROM uno_jobs.pending_releases r
-    WHERE r.job_id = p_root OR r.job_id = ANY (uno_jobs.cancelled_by(p_root)) ORDER BY r.job_id FOR UPDATE;
+    WHERE r.job_id = p_root OR r.job_id = ANY (v_ids) ORDER BY r.job_id FOR UPDATE;
     v_ids := uno_jobs.cancelled_by(p_root);
     DELETE FROM uno_jobs.pending_releases r WHERE r.job_id = p_root;
     LOOP
-        SELECT array_agg(k.id), array_agg(k.parent_id), array_agg(k.because) INTO v_kept, v_parents, v_because
-        FROM (
-            SELECT DISTINCT ON (e.child_id) e.child_id AS id, o.id AS parent_id, coalesce(o.cancelled_because, o.id) AS because
-            FROM unnest(v_ids) AS c (id)
-            JOIN uno_jobs.jobs j ON j.id = c.id
-            JOIN uno_jobs.job_edges e ON e.child_id = c.id
-            JOIN uno_jobs.outcomes o ON o.id = e.parent_id
-            WHERE o.state <> 'succeeded' AND o.id <> p_root AND NOT o.id = ANY (v_ids)
-              AND (NOT coalesce((j.step ->> 'anyway')::boolean, false)
+        -- Any parent will do: of a group of which all have failed, all are looked at only by the last of their retries.
+        SELECT array_agg(c.id), array_agg(k.parent_id), array_agg(k.because) INTO v_kept, v_parents, v_because
+        FROM unnest(v_ids) AS c (id)
+        CROSS JOIN LATERAL (
+            SELECT coalesce((j.step ->> 'anyway')::boolean, false) AS anyway FROM uno_jobs.jobs j WHERE j.id = c.id OFFSET 0) j
+        CROSS JOIN LATERAL (
+            SELECT o.id AS parent_id, coalesce(o.cancelled_because, o.id) AS because
+            FROM uno_jobs.job_edges e
+            CROSS JOIN LATERAL (SELECT p.id, p.cancelled_because FROM uno_jobs.outcomes p
+                                WHERE p.id = e.parent_id AND p.state <> 'succeeded' OFFSET 0) o
+            WHERE e.child_id = c.id AND o.id <> p_root AND NOT o.id = ANY (v_ids)
+              AND (NOT j.anyway
                    OR NOT EXISTS (SELECT FROM uno_jobs.job_edges r
                                   WHERE r.child_id = c.id AND (r.parent_id = p_root OR r.parent_id = ANY (v_ids))))
-            ORDER BY e.child_id, e.position) k;
+            LIMIT 1) k;
         EXIT WHEN v_kept IS NULL;
         -- What is retried in this moment is no reason to stay cancelled, and whoever retries it later has to see this.
         PERFORM FROM uno_jobs.outcomes o WHERE o.id = ANY (v_parents || v_because) ORDER BY o.id FOR SHARE;
-        WITH blamed AS (
+        -- With what is below, down to what runs anyway, which the next round looks at: a round a step would take for ever.
+        WITH RECURSIVE kept (id, because) AS (
+            SELECT k.id, k.because FROM unnest(v_kept, v_parents, v_because) AS k (id, parent_id, because)
+            WHERE EXISTS (SELECT FROM uno_jobs.outcomes p WHERE p.id = k.parent_id AND p.state <> 'succeeded')
+            UNION
+            SELECT e.child_id, k.because FROM kept k
+            CROSS JOIN LATERAL (SELECT x.child_id FROM uno_jobs.job_edges x WHERE x.parent_id = k.id OFFSET 0) e
+            CROSS JOIN LATERAL (SELECT FROM uno_jobs.outcomes o JOIN uno_jobs.jobs j ON j.id = o.id
+                                WHERE o.id = e.child_id AND o.state = 'cancelled' AND o.cancelled_because = p_root
+                                  AND NOT coalesce((j.step ->> 'anyway')::boolean, false) OFFSET 0) c
+        ), blamed AS (
             UPDATE uno_jobs.outcomes o SET cancelled_because = k.because
-            FROM unnest(v_kept, v_parents, v_because) AS k (id, parent_id, because)
-            WHERE o.id = k.id AND EXISTS (
-                SELECT FROM uno_jobs.outcomes p WHERE p.id = k.parent_id AND p.state <> 'succeeded')
+            FROM (SELECT DISTINCT ON (k.id) k.id, k.because FROM kept k ORDER BY k.id) k WHERE o.id = k.id
             RETURNING o.id
         )
         SELECT coalesce(array_agg(b.id), '{}') INTO v_kept FROM blamed b;
-        v_ids := ARRAY(SELECT i.id FROM unnest(v_ids) AS i (id) WHERE NOT i.id = ANY (v_kept));
+        v_ids := ARRAY(SELECT i.id FROM unnest(v_ids) AS i (id) EXCEPT SELECT k.id FROM unnest(v_kept) AS k (id));
     END LOOP;
     -- What runs whatever its parents do, and still waits for others, waits for these again. A lock that waited for the last
     -- of those is taken on what has started; the block's rollback gives it back.
