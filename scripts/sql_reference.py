@@ -14,8 +14,9 @@ from uno_jobs.storage.statements import split_statements
 PAGE = Path(__file__).parents[1] / "docs" / "sql.md"
 
 VIEWS = (
-    "queue_status", "unfinished_jobs", "finished_jobs", "job_status", "running_jobs", "failed_jobs", "job_attempts",
-    "job_parents", "workflow_status", "workflow_steps", "worker_status", "task_status", "retention_rules",
+    "queue_status", "queue_settings", "unfinished_jobs", "finished_jobs", "job_status", "running_jobs", "failed_jobs",
+    "job_attempts", "job_parents", "workflow_status", "workflow_steps", "worker_status", "task_status",
+    "retention_rules",
 )  # fmt: skip
 """In the order of the page."""
 

@@ -1,4 +1,4 @@
-"""The three roles in a test's database, under names of the test's own: roles belong to the whole server."""
+"""The roles in a test's database, under names of the test's own: roles belong to the whole server."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class Roles:
     @property
     def reader(self) -> str:
         return self.url("reader")
+
+    @property
+    def operator(self) -> str:
+        return self.url("operator")
 
     def url(self, role: str) -> str:
         parts = urlsplit(self._url)

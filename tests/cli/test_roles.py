@@ -1,7 +1,8 @@
-"""``uno-jobs db sql --roles``, and the commands as a reader."""
+"""``uno-jobs db sql --roles``, and the commands as a reader and as an operator."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 def test_the_sql_of_the_roles_is_printed_without_a_database(command: Any) -> None:
     assert command("db", "sql", "--roles").out == roles_sql()
-    given = ("--enqueuer", "web", "--worker", "runs", "--reader", "looks")
+    given = ("--enqueuer", "web", "--worker", "runs", "--reader", "looks", "--operator", "ops")
     printed = command("db", "sql", "--roles", *given, "--schema", "Jobs")
-    assert (printed.status, printed.out) == (0, roles_sql("Jobs", enqueuer="web", worker="runs", reader="looks"))
+    assert (printed.status, printed.out) == (
+        0,
+        roles_sql("Jobs", enqueuer="web", worker="runs", reader="looks", operator="ops"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,7 +30,7 @@ def test_the_sql_of_the_roles_is_printed_without_a_database(command: Any) -> Non
         (["--worker", "runs"], "--worker: goes with --roles"),
         (["head", "--roles"], "it takes no other"),
         (["--roles", "--worker", "pg_runs"], "'pg_runs' will not do"),
-        (["--roles", "--worker", "one", "--reader", "one"], "three names"),
+        (["--roles", "--worker", "one", "--reader", "one"], "a name of its own"),
     ],
 )
 def test_what_will_not_do(command: Any, arguments: list[str], said: str) -> None:
@@ -51,6 +55,38 @@ def test_a_reader_looks_by_the_command(command: Any, with_tasks: str, roles: Rol
         assert "permission denied" in refused.err
 
 
+def test_an_operator_steers_by_the_command(command: Any, with_tasks: str, roles: Roles) -> None:
+    ids = [command("enqueue", "send_email", "--args", '["a@b.c"]', url=with_tasks).out.strip() for _ in range(4)]
+    for id_ in ids[:2]:
+        settle(with_tasks, id_, "failed", error_type="ValueError", error="no", traceback="line 1")
+
+    def said(*words: str) -> str:
+        done = command(*words, url=roles.operator)
+        assert done.status == 0, (words, done.err)
+        return done.out
+
+    exported = [json.loads(line) for line in said("jobs", "export").splitlines()]
+    assert [(job["id"], job["attempts"][0]["traceback"]) for job in exported] == [(id_, "line 1") for id_ in ids[:2]]
+    assert said("jobs", "retry", ids[0]).endswith("ready again\n")
+    assert said("jobs", "retry", "--task", "send_email", "--yes") == "1 retried\n"
+    assert said("jobs", "cancel", ids[0]).endswith("cancelled\n")
+    assert said("jobs", "cancel", "--task", "send_email", "--limit", "1", "--yes") == "1 cancelled\n"
+    assert "paused" in said("queues", "pause", "mail")
+    assert "left in it, paused: 2 ready" in said("queues", "drain", "mail")
+    assert "weight 3" in said("queues", "weight", "mail", "3")
+    assert "resumed" in said("queues", "resume", "mail")
+    assert "2" in said("queues", "purge", "mail", "--dry-run")
+    assert "2" in said("queues", "purge", "mail", "--yes")
+    said("retention", "set", "1d", "--state", "failed", "--task", "send_email")
+    said("retention", "unset", "--task", "send_email")
+    assert "4" in said("prune", "--older-than", "0s", "--yes")
+    assert command("jobs", "list", "--json", url=with_tasks).json == []
+    for words in (("enqueue", "send_email", "--args", '["x"]'), ("db", "downgrade", "base", "--yes")):
+        refused = command(*words, url=roles.operator)
+        assert refused.status != 0
+        assert "permission denied" in refused.err
+
+
 def _looks(id_: str) -> list[tuple[str, ...]]:
     return [
         ("status",),
@@ -63,6 +99,7 @@ def _looks(id_: str) -> list[tuple[str, ...]]:
         ("workflows", "list"),
         ("jobs", "failed"),
         ("retention", "list"),
+        ("jobs", "retry", "--task", "send_email", "--dry-run"),
     ]
 
 

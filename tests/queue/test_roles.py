@@ -1,4 +1,4 @@
-"""Queues of the three roles: an enqueue-only one on every path, and what the others may and may not."""
+"""Queues of the roles: an enqueue-only one on every path, and what the others may and may not."""
 
 from __future__ import annotations
 

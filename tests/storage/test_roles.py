@@ -1,4 +1,4 @@
-"""The three roles: what each may do is what its list says, and nothing else."""
+"""The roles: what each may do is what its list says, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import uuid_utils.compat as uuids
 
 from uno_jobs.errors import ConfigurationError
 from uno_jobs.storage.migrations import upgrade
-from uno_jobs.storage.roles import ENQUEUER, NAMES, PLAIN, PUBLIC, READER, WORKER, roles_sql, view_names
+from uno_jobs.storage.roles import ENQUEUER, NAMES, OPERATOR, PLAIN, PUBLIC, READER, WORKER, roles_sql, view_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.roles import Roles
     from tests.storage.lab import Lab
 
-FUNCTIONS = {"enqueuer": ENQUEUER, "worker": WORKER, "reader": READER}
+FUNCTIONS = {"enqueuer": ENQUEUER, "worker": WORKER, "reader": READER, "operator": OPERATOR}
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ async def test_each_role_has_the_rights_of_its_list_and_no_others(lab: Lab, role
 
 
 async def test_run_again_after_an_upgrade_it_renews_the_rights(lab: Lab, roles: Roles) -> None:
-    enqueuer, worker, reader = roles.names.values()
+    enqueuer, worker, reader, _ = roles.names.values()
     sql = roles_sql(**roles.names)
     await lab.eye.execute(sql)
     # What an older version granted, and what the upgrade has made anew.
@@ -139,7 +139,7 @@ async def test_in_a_schema_and_under_names_that_need_quotes(lab: Lab) -> None:
 async def test_the_owner_cannot_be_made_one_of_them(lab: Lab) -> None:
     owner = await lab.eye.fetchval("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'uno_jobs'")
     with pytest.raises(asyncpg.RaiseError, match="owns the schema uno_jobs"):
-        await lab.eye.execute(roles_sql(enqueuer="nobody_1", worker=owner, reader="nobody_2"))
+        await lab.eye.execute(roles_sql(enqueuer="nobody_1", worker=owner, reader="nobody_2", operator="nobody_3"))
     await lab.eye.execute("ROLLBACK")
     assert await lab.eye.fetchval("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'nobody\\__'") == 0
 
@@ -151,7 +151,7 @@ def test_names_that_will_not_do(name: str) -> None:
 
 
 def test_two_roles_need_two_names() -> None:
-    with pytest.raises(ConfigurationError, match="three names"):
+    with pytest.raises(ConfigurationError, match="a name of its own"):
         roles_sql(worker="app", reader="app")
 
 

@@ -99,17 +99,18 @@ def check(database_url: options.DatabaseUrl = None, schema: options.Schema = Non
 @app.command()
 def sql(
     revision: Annotated[str | None, typer.Argument(help="The revision to reach, or FROM:TO.  [else head]")] = None,
-    roles: Annotated[bool, typer.Option("--roles", help="Instead: what makes or renews the three roles.")] = False,
+    roles: Annotated[bool, typer.Option("--roles", help="Instead: what makes or renews the roles.")] = False,
     enqueuer: Annotated[str | None, typer.Option("--enqueuer", help=f"{_CALLED}{NAMES['enqueuer']}]")] = None,
     worker: Annotated[str | None, typer.Option("--worker", help=f"{_CALLED}{NAMES['worker']}]")] = None,
     reader: Annotated[str | None, typer.Option("--reader", help=f"{_CALLED}{NAMES['reader']}]")] = None,
+    operator: Annotated[str | None, typer.Option("--operator", help=f"{_CALLED}{NAMES['operator']}]")] = None,
     schema: options.Schema = None,
 ) -> None:
     """Print the SQL of an upgrade, or of the roles, for somebody else to run. Needs no database."""
     from uno_jobs.storage import migrations
     from uno_jobs.storage.roles import roles_sql
 
-    names = {"enqueuer": enqueuer, "worker": worker, "reader": reader}
+    names = {"enqueuer": enqueuer, "worker": worker, "reader": reader, "operator": operator}
     given = {role: name for role, name in names.items() if name is not None}
     name = options.settings(schema=schema).schema
     if roles:

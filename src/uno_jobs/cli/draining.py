@@ -17,7 +17,7 @@ EVERY: Final = 0.5
 _LOAD: Final = """
     SELECT c.*, c.scheduled - c.due AS later, q.paused_at,
            (SELECT count(*) FROM {0}.living_workers() w WHERE c.queue = ANY (w.queues)) AS workers
-    FROM {0}.queue_counts($1) c LEFT JOIN {0}.queues q ON q.name = c.queue
+    FROM {0}.queue_counts($1) c LEFT JOIN {0}.queue_settings q ON q.queue = c.queue
     """
 QUIET: Final = 5.0
 """Seconds between lines where there is no terminal whose line could be written anew."""

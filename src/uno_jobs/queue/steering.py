@@ -73,10 +73,7 @@ def weigh_queue(schema: str, queue: str, weight: int, *, create: bool) -> Steps[
 def count_purgeable(schema: str, queue: str) -> Steps[int]:
     """Return how many jobs a purge would cancel now."""
     yield from find_queue(schema, queue)
-    live = f"{quote_schema(schema)}.live_jobs"
-    rows: Rows = yield Statement(
-        f"SELECT count(*)::text FROM {live} l WHERE l.queue = $1::text AND l.state <> 'running'", (queue,)
-    )
+    rows: Rows = yield Statement(f"SELECT {quote_schema(schema)}.count_purgeable($1::text)::text", (queue,))
     return int(cast("str", rows[0][0]))
 
 

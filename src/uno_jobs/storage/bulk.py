@@ -78,8 +78,9 @@ class Bulk:
         rows = await self._connection.fetch(
             f"""
             SELECT (to_jsonb(s) || jsonb_build_object('attempts', (
-                SELECT coalesce(jsonb_agg(to_jsonb(a) - 'job_id' - 'lease' ORDER BY a.attempt, a.finished_at), '[]')
-                FROM {self._schema}.attempts a WHERE a.job_id = s.id)))::text
+                SELECT coalesce(jsonb_agg(to_jsonb(a) - '{{job_id,task,version,queue}}'::text[]
+                                          ORDER BY a.attempt, a.finished_at), '[]')
+                FROM {self._schema}.job_attempts a WHERE a.job_id = s.id)))::text
             FROM unnest($1::uuid[]) WITH ORDINALITY AS g (id, place) JOIN {self._schema}.job_status s ON s.id = g.id
             ORDER BY g.place
             """,
@@ -142,17 +143,16 @@ class Bulk:
 def _query(schema: str, state: str) -> str:
     """Return a query for the next jobs of a state: failed ones by the index on their ends, others by id."""
     finished = state in FINAL
-    at = "o.finished_at" if finished else "j.created_at"
+    at = "o.finished_at" if finished else "o.created_at"
     by_end = state == "failed"
     # Each has the same parameters; those that a form does not use are named, so that their types are known.
     state_is = "o.state = 'failed'" if by_end else f"o.state = $9::text::{schema}.job_state"
     place = "(o.finished_at, o.id) > ($1::timestamptz, $2::uuid)" if by_end else "o.id > $2::uuid"
     return f"""
-        SELECT o.id, {at} AS at FROM {schema}.{"outcomes" if finished else "live_jobs"} o
-        JOIN {schema}.jobs j ON j.id = o.id
+        SELECT o.id, {at} AS at FROM {schema}.{"finished_jobs" if finished else "unfinished_jobs"} o
         WHERE {state_is} AND {place} AND $1::timestamptz IS NOT NULL AND $9::text IS NOT NULL
           AND {at} <= $4 AND ($8::interval IS NULL OR {at} >= $4::timestamptz - $8::interval)
-          AND ($5::text IS NULL OR j.queue = $5) AND ($6::text IS NULL OR j.task = $6)
+          AND ($5::text IS NULL OR o.queue = $5) AND ($6::text IS NULL OR o.task = $6)
           AND ($7::text IS NULL OR {"o.error_type = $7" if finished else "$7 IS NULL"})
         ORDER BY {"o.finished_at, o.id" if by_end else "o.id"} LIMIT $3
         """

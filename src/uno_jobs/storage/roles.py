@@ -1,4 +1,4 @@
-"""The three roles: which functions each may call, and the SQL that makes them so. None has a right on a table."""
+"""The roles: which functions each may call, and the SQL that makes them so. None has a right on a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Final
 from uno_jobs.errors import ConfigurationError
 from uno_jobs.storage.schema import DEFAULT_SCHEMA, quote_schema
 
-NAMES: Final = {"enqueuer": "uno_jobs_enqueuer", "worker": "uno_jobs_worker", "reader": "uno_jobs_reader"}
+NAMES: Final = {
+    "enqueuer": "uno_jobs_enqueuer", "worker": "uno_jobs_worker", "reader": "uno_jobs_reader",
+    "operator": "uno_jobs_operator",
+}  # fmt: skip
 """What the roles are called unless somebody says otherwise."""
 
 ENQUEUER: Final = frozenset({
@@ -19,7 +22,7 @@ ENQUEUER: Final = frozenset({
 
 READER: Final = frozenset({
     "about", "clock", "explain", "explain_facts", "finished_lately", "first_id", "id_time", "living_workers",
-    "queue_counts",
+    "missing_queue", "queue_counts",
 })  # fmt: skip
 """Functions to read with, and those that views call: PostgreSQL checks these for whoever reads the view."""
 
@@ -43,14 +46,18 @@ WORKER: Final = ENQUEUER | READER | MOVES | RUNNING | WAITING
 """A task may enqueue, look, cancel and wait; so the worker may, too."""
 
 STEERING: Final = frozenset({
-    "pause_queue", "prune_range", "purge_queue", "resume_queue", "set_queue_weight", "set_retention", "unset_retention",
+    "count_purgeable", "pause_queue", "prune_range", "purge_queue", "resume_queue", "set_queue_weight", "set_retention",
+    "unset_retention",
 })  # fmt: skip
-"""Functions for people who steer; of no role, each may be granted to whom it is meant for."""
+"""Functions that change what happens to many jobs, and what is kept of them. No task needs them, so no worker may."""
+
+OPERATOR: Final = READER | MOVES | STEERING | WAITING
+"""For people on call, who look and steer by SQL and by the command."""
 
 PLAIN: Final = frozenset({"clock", "first_id", "id_time", "unique_hash"})
 """Of all these, those that read nothing and run with their caller's rights; all others run with the owner's."""
 
-PUBLIC: Final = WORKER | STEERING
+PUBLIC: Final = WORKER | OPERATOR
 """All functions that are meant to be called; the others are called by these."""
 
 _ROLE: Final = """\
@@ -85,7 +92,7 @@ def roles_sql(schema: str = DEFAULT_SCHEMA, **names: str) -> str:
     """
     chosen = {**NAMES, **names}
     if len(set(chosen.values())) < len(chosen):
-        raise ConfigurationError(f"the three roles need three names: {', '.join(chosen.values())}")
+        raise ConfigurationError(f"each of the roles needs a name of its own: {', '.join(chosen.values())}")
     quoted = {role: _quote(name) for role, name in chosen.items()}
     sql = quote_schema(schema)
     views = sorted(view_names())
@@ -98,8 +105,9 @@ def roles_sql(schema: str = DEFAULT_SCHEMA, **names: str) -> str:
         "enqueuer": "May enqueue, and nothing else.",
         "worker": "May run workers, whose tasks may do all that queues can.",
         "reader": "May read all views, and nothing else.",
+        "operator": "May read all views, retry, cancel and prune jobs, and steer queues and retention.",
     }
-    functions = {"enqueuer": ENQUEUER, "worker": WORKER, "reader": READER}
+    functions = {"enqueuer": ENQUEUER, "worker": WORKER, "reader": READER, "operator": OPERATOR}
     for role, name in quoted.items():
         parts += [
             "",

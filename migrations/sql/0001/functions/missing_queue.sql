@@ -1,7 +1,7 @@
 -- A queue needs no row to be used, so a mistyped name would be paused without a word. It exists if somebody set something for
 -- it, a living worker serves it, or an unfinished job is in it; the costly look comes last.
 CREATE FUNCTION uno_jobs.missing_queue(p_queue text) RETURNS text
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
 AS $$
 DECLARE
