@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.conftest import settle
+from tests.cli.conftest import execute, settle
 from uno_jobs.storage.roles import roles_sql
 
 if TYPE_CHECKING:
     from tests.roles import Roles
+
+
+@pytest.fixture
+def with_tasks(with_tasks: str) -> str:
+    """The same, but its worker goes on living: looking at everything may take longer than a beat lasts."""
+    execute(with_tasks, "UPDATE uno_jobs.workers SET beat_at = beat_at + interval '1 hour'")
+    return with_tasks
 
 
 def test_the_sql_of_the_roles_is_printed_without_a_database(command: Any) -> None:
