@@ -78,3 +78,24 @@ async def test_two_who_retry_one_failed_parent_each_revive_their_child(lab: Lab,
     await second
     await recount(lab)
     assert await states(lab, ids) == ["ready", "ready", "waiting", "waiting"]
+
+
+@pytest.mark.parametrize("move", ["retry", "cancel"])
+async def test_two_who_move_the_same_jobs_in_opposite_order_wait_for_each_other(lab: Lab, move: str) -> None:
+    """Naively each waits for what the other has, until PostgreSQL ends one of them."""
+    ids = sorted(await lab.put(2))
+    if move == "retry":
+        hand = await lab.hand()
+        await hand.claim()
+        assert await hand.end(ids, "failed", error="no") == {}
+    one, other = await lab.session(), await lab.session()
+    moving = one.transaction()
+    await moving.start()
+    await one.execute(f"SELECT uno_jobs.{move}($1)", ids[0])
+    both = f"SELECT id, answer FROM uno_jobs.{move}_many($1)"
+    waiting = asyncio.create_task(other.fetch(both, ids[::-1]))
+    await lab.blocked(other)
+    await one.execute(f"SELECT uno_jobs.{move}($1)", ids[1])
+    await moving.commit()
+    answer = "ready" if move == "retry" else "finished"
+    assert {row["id"]: row["answer"] for row in await waiting} == dict.fromkeys(ids, answer)

@@ -1,3 +1,4 @@
+-- In the order of ids, so that two who cancel the same wait for each other, and not in a circle.
 CREATE FUNCTION uno_jobs.cancel_many(ids uuid[], reason text DEFAULT NULL, notify boolean DEFAULT true)
     RETURNS TABLE (id uuid, answer text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -5,7 +6,7 @@ SET search_path = uno_jobs, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    FOREACH id IN ARRAY ids LOOP
+    FOR id IN SELECT u.id FROM unnest(ids) AS u (id) ORDER BY u.id LOOP
         answer := uno_jobs.try_cancel(cancel_many.id, cancel_many.reason, cancel_many.notify);
         RETURN NEXT;
     END LOOP;

@@ -1,9 +1,9 @@
 -- The last statement of a job's own transaction: the attempt has succeeded if, and only if, that transaction commits.
 --
 -- The one statement in user code's transaction that locks a running row, and so it comes last. It waits for whoever else
--- holds the row, or those of the jobs that wait for it, since a commit cannot be tried again later. The fence is the lease alone: it is random, and the worker may
--- go on under a new id while the job runs. What the transaction was marked with at its beginning must still be there: a
--- COMMIT in the middle would have let effects out without the success.
+-- holds the row, or those of the jobs that wait for it, since a commit cannot be tried again later. The fence is the lease
+-- alone: it is random, and the worker may go on under a new id while the job runs. What the transaction was marked with at its
+-- beginning must still be there: a COMMIT in the middle would have let effects out without the success.
 --
 -- SQLSTATE UJ001: the lease is over. UJ002: this is not the transaction that was begun for the job.
 CREATE FUNCTION uno_jobs.finish_in_transaction(p_id uuid, p_lease bigint, p_result text) RETURNS void
@@ -33,7 +33,9 @@ BEGIN
     SELECT f.fate INTO v_fate
     FROM uno_jobs.finish(v_worker, ARRAY[p_id], ARRAY[p_lease], ARRAY[p_result], '[]') f;
     IF FOUND THEN
-        RAISE EXCEPTION 'the success of job % could not be recorded: %', p_id, v_fate USING ERRCODE = 'object_in_use';
+        -- A child that was revived a moment ago is in the hands of who counts its parents.
+        RAISE EXCEPTION 'the success of job % could not be recorded: %', p_id, v_fate
+            USING ERRCODE = 'serialization_failure', HINT = 'Retry the transaction.';
     END IF;
     IF v_has_children THEN
         UPDATE uno_jobs.outcomes o
