@@ -188,3 +188,5 @@ def test_rules(command: Any, with_tasks: str) -> None:
     assert command("retention", "unset", "--task", "t", "--state", "cancelled").out == "removed 1 rules\n"
     assert command("retention", "unset", "--task", "t").out == "removed 1 rules\n"
     assert command("retention", "unset", "--task", "t").out == "there are no such rules\n"
+    assert command("retention", "set", "1d", "--state", "succeeded,failed,cancelled", "--queue", "q").status == 0
+    assert command("retention", "unset", "--queue", "q", "--state", "succeeded,failed").out == "removed 2 rules\n"

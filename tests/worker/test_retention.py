@@ -9,11 +9,12 @@ import pytest
 
 from tests.storage.history import put_finished
 from tests.storage.lab import Lab
-from tests.worker.conftest import Database, running
+from tests.worker.conftest import LIMIT, Database, running
 from uno_jobs.storage.gateway import Pruned
 from uno_jobs.tasks import task
 from uno_jobs.worker import pruner
-from uno_jobs.worker.pruner import Pace
+from uno_jobs.worker.line import Line
+from uno_jobs.worker.pruner import Pace, Pruner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,6 +69,17 @@ async def test_a_broken_connection_is_made_anew(database: Database, lab: Lab, mo
         await lab.eye.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
         await put_finished(lab, 10, age=8)
         await database.wait_until("SELECT count(*) = 0 FROM uno_jobs.jobs")
+
+
+async def test_what_is_said_while_a_connection_is_being_closed_is_heard(database_url: str) -> None:
+    class Closing(Line):
+        async def close(self) -> None:
+            await super().close()
+            said.stop()
+
+    said = Pruner(Closing(database_url, "uno_jobs", "retention"))
+    async with asyncio.timeout(LIMIT):
+        await said.run()
 
 
 def test_a_slow_server_gets_smaller_steps_and_rests_in_proportion() -> None:

@@ -82,7 +82,7 @@ async def _move(settings: Settings, url: str, ids: Sequence[UUID], how: Move) ->
     from uno_jobs.storage.schema import quote_schema
     from uno_jobs.storage.session import check_schema, connect
 
-    connection = await connect(url, settings.schema, name="uno-jobs jobs")
+    connection: Any = await connect(url, settings.schema, name="uno-jobs jobs", pooled=settings.pooled)
     try:
         await check_schema(connection, settings.schema)
         moved: list[Moved] = []

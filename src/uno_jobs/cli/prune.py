@@ -99,17 +99,18 @@ def set_(
 
 @app.command()
 def unset(
-    state: Annotated[str | None, typer.Option("--state", help="Only the rule for those that ended so.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Only the rule for those that ended so; several as for set.")
+    ] = None,
     queue: filters.Queue = None,
     task: filters.Task = None,
     database_url: options.DatabaseUrl = None,
     schema: options.Schema = None,
 ) -> None:
     """Remove the rules of a queue or a task."""
-    if state is not None:
-        filters.states(state, FINAL, FINAL)
+    states = None if state is None else filters.states(state, FINAL, FINAL)
     settings = options.settings(database_url=database_url, schema=schema)
-    removed = filters.on_database(settings, lambda bulk: bulk.unset_retention(state, queue, task))
+    removed = filters.on_database(settings, lambda bulk: bulk.unset_retention(states, queue, task))
     output.write(f"removed {removed} rules" if removed else "there are no such rules")
 
 

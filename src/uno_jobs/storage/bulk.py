@@ -121,14 +121,17 @@ class Bulk:
         self, states: Sequence[str], keep: timedelta | None, queue: str | None = None, task: str | None = None
     ) -> None:
         """Set for how long jobs that ended so are kept (None: for ever): a queue's, a task's, or by default all."""
-        await self._connection.execute(
+        await self._connection.fetch(
             f"SELECT {self._schema}.set_retention(s.state, $2, $3, $4) FROM unnest($1::text[]) AS s (state)",
             *(list(states), keep, queue, task),
         )
 
-    async def unset_retention(self, state: str | None, queue: str | None, task: str | None) -> int:
-        """Remove the rules of a queue or a task; returns how many there were."""
-        return await self._connection.fetchval(f"SELECT {self._schema}.unset_retention($1, $2, $3)", queue, task, state)
+    async def unset_retention(self, states: Sequence[str] | None, queue: str | None, task: str | None) -> int:
+        """Remove the rules of a queue or a task, or those for jobs that ended so; returns how many there were."""
+        return await self._connection.fetchval(
+            f"SELECT sum({self._schema}.unset_retention($1, $2, s.state))::integer FROM unnest($3::text[]) s (state)",
+            *(queue, task, [None] if states is None else list(states)),
+        )
 
     async def _move(self, statement: str, ids: Sequence[UUID], *args: Any) -> list[tuple[UUID, str, UUID | None]]:
         statement = statement.format(self._schema)

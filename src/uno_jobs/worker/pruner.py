@@ -70,8 +70,9 @@ class Pruner:
         pace = Pace()
         while not self._stop.is_set():
             if time.monotonic() >= self._lead_until:
-                await self._line.close()
+                # Before anything is awaited: what is said meanwhile must not be forgotten.
                 self._leading.clear()
+                await self._line.close()
                 await self._leading.wait()
                 continue
             gateway = await self._line.get()
