@@ -13,7 +13,7 @@ from examples.stdlib_survey import graph
 from examples.stdlib_survey.imports import ModuleImports, find_sources, read_imports
 from examples.stdlib_survey.layers import arrange
 from examples.stdlib_survey.picture import to_svg
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uno_jobs.tasks import TaskRegistry
@@ -122,6 +122,7 @@ def test_the_core_keeps_what_does_not_follow_from_the_rest() -> None:
     assert best.nodes["base"]["imported"] == 3
 
 
+@settings(deadline=None)  # however busy the machine is
 @given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=30))
 def test_layout(pairs: set[tuple[int, int]]) -> None:
     acyclic: nx.DiGraph[str] = nx.DiGraph()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import uuid
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import execute
+from tests.cli.conftest import PROGRAM, execute
 from tests.cli.test_looking import settle
 from tests.cli.test_moving import enqueue, show
 from uno_jobs.cli import output
@@ -98,19 +97,21 @@ def test_jobs_are_written_one_a_line(command: Any, with_tasks: str) -> None:
     assert command("jobs", "export", "--task", "none").out == ""
 
 
-def test_a_reader_that_goes_away_ends_the_export(command: Any, with_tasks: str) -> None:
+def test_a_reader_that_goes_away_ends_what_writes(command: Any, with_tasks: str) -> None:
     execute(
         with_tasks,
         "SELECT count(uno_jobs.enqueue('send_email', args => '[\"a\"]')) FROM generate_series(1, 3000)",
     )
-    export = [sys.executable, "-m", "uno_jobs.cli", "jobs", "export", "--state", "ready"]
     environment = {**os.environ, "UNO_JOBS_DATABASE_URL": with_tasks}
-    with subprocess.Popen(export, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        json.loads(process.stdout.readline())
-        process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == (b"", output.NOBODY_READS)
+    for arguments, reads in (["export", "--state", "ready"], 1), (["list"], 0):
+        writes = [*PROGRAM, "jobs", *arguments]
+        with subprocess.Popen(writes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for _ in range(reads):
+                json.loads(process.stdout.readline())
+            process.stdout.close()
+            assert (process.stderr.read(), process.wait()) == (b"", output.NOBODY_READS)
 
 
 @pytest.mark.parametrize(

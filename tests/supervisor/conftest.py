@@ -18,7 +18,7 @@ from uno_jobs.worker.config import ENVIRONMENT, SupervisorConfig, WorkerConfig
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-LIMIT = 30.0
+LIMIT = 60.0
 """Seconds after which a wait has failed: many times what it takes."""
 FAKE = str(Path(__file__).with_name("fake_worker.py"))
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"

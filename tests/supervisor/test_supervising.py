@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.conftest import is_alive, until
+from tests.supervisor.conftest import LIMIT, is_alive, until
 from uno_jobs.supervisor.backoff import FIRST, HEALTHY, LONGEST, Backoff
 from uno_jobs.supervisor.slot import End, describe
 from uno_jobs.supervisor.supervisor import exit_status
@@ -175,7 +175,7 @@ async def test_a_change_of_the_code_restarts_the_workers(supervise: Any, tmp_pat
     await supervised.wait_noted("registered", 2)
     changed = 0
     # The watch may not stand yet when the workers do.
-    async with asyncio.timeout(25):
+    async with asyncio.timeout(LIMIT):
         while len(supervised.noted("registered")) < 4:
             changed += 1
             (code / "a.py").write_text(f"a = {changed}")
@@ -190,7 +190,7 @@ async def test_what_refused_waits_for_a_change(supervise: Any, tmp_path: Path) -
     code.write_text("wrong")
     supervised = await supervise("exit=3", watch=(str(code),))
     await supervised.wait_noted("started")
-    async with asyncio.timeout(25):
+    async with asyncio.timeout(LIMIT):
         while len(supervised.noted("started")) < 2:
             code.write_text("right")
             await asyncio.sleep(0.3)

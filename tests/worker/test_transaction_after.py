@@ -117,9 +117,12 @@ async def test_a_time_out_after_the_block_changes_nothing(effects: Database) -> 
         await asyncio.Event().wait()
 
     job = await run_one(effects, works)
-    assert (job["state"], job["attempt"]) == ("succeeded", 1)
-    (attempt,) = await effects.attempts(job["id"])
+    *too_slow, attempt = await effects.attempts(job["id"])
+    assert (job["state"], job["attempt"], attempt["outcome"]) == ("succeeded", len(too_slow) + 1, "succeeded")
     assert attempt["error_after_commit"].startswith("TimeoutError: it took longer")
+    # On a busy machine the time may be up before the commit.
+    assert {one["outcome"] for one in too_slow} <= {"retried"}
+    assert await count(effects) == 1
 
 
 async def test_a_shutdown_after_the_block_changes_nothing(effects: Database) -> None:

@@ -8,7 +8,10 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # A job's data must not drive the terminal of who looks at it.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -26,9 +29,19 @@ def write(text: str = "") -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at the end, which must not raise again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(NOBODY_READS) from None
+        _end_unread()
+
+
+def console() -> Console:
+    """Return a console on standard output, where lines are as long as they are unless it is a terminal."""
+    from rich.console import Console
+
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            _end_unread()
+
+    width = None if sys.stdout.isatty() else WIDE
+    return Output(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
 def write_json(document: Any) -> None:
@@ -43,7 +56,6 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         write(f"{title}: {empty}" if title else empty)
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -53,8 +65,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
-    width = None if sys.stdout.isatty() else WIDE
-    Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False).print(table)
+    console().print(table)
 
 
 def write_fields(fields: Mapping[str, object]) -> None:
@@ -108,6 +119,12 @@ def shorten(text: str | None, length: int) -> str:
 def printable(text: str) -> str:
     """Return a text whose control characters are escaped, line ends and tabs aside."""
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def _end_unread() -> NoReturn:
+    # Python flushes once more at the end, which must not raise again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(NOBODY_READS) from None
 
 
 def _plain(value: Any) -> Any:

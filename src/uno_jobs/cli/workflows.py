@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -82,7 +81,7 @@ def show(
     else:
         from uno_jobs.cli.tree import tree
 
-        _console().print(tree(graph))
+        output.console().print(tree(graph))
 
 
 def _ask(settings: Settings, question: Callable[[Queue], Coroutine[Any, Any, Any]]) -> Any:
@@ -107,7 +106,7 @@ async def _watch(queue: Queue, workflow: str) -> None:
     from uno_jobs.cli.tree import tree
 
     graph = await queue.workflow_graph(workflow)
-    with Live(tree(graph), console=_console(), auto_refresh=False, vertical_overflow="crop") as live:
+    with Live(tree(graph), console=output.console(), auto_refresh=False, vertical_overflow="crop") as live:
         while not graph.status.is_finished:
             await asyncio.sleep(EVERY)
             graph = await queue.workflow_graph(graph.status.workflow_id)
@@ -141,10 +140,3 @@ def _write_list(found: list[WorkflowStatus]) -> None:
         ],
         empty="no such workflows",
     )
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else output.WIDE
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
