@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -76,6 +77,18 @@ async def test_a_migration_that_fails_leaves_no_template(server_url: str):
     with pytest.raises(LookupError), databases.migrated():
         pass
     assert await names(server_url, prefix(seen[0])) == []
+    databases.close()
+
+
+async def test_a_connection_that_was_cut_is_made_anew_and_none_is_left(server_url: str):
+    ours = f"FROM pg_stat_activity WHERE application_name = '{(name := 'cut_' + secrets.token_hex(4))}'"
+    databases = Databases(f"{server_url}?application_name={name}", Migration())
+    for _ in range(2):
+        with databases.empty():
+            assert await run(server_url, f"SELECT pg_terminate_backend(pid, 10000) {ours}") == [(True,)]
+    databases.close()
+    while await run(server_url, f"SELECT 1 {ours}"):
+        await asyncio.sleep(0.01)
 
 
 async def test_somebody_in_the_template_is_waited_for(server_url: str):

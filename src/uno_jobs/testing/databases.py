@@ -35,6 +35,7 @@ class Databases:
         self._prefix = f"uno_jobs_test_{os.getpid()}_{secrets.token_hex(3)}"
         self._template: str | None = None
         self._made = 0
+        self._server: _Server | None = None
 
     @contextmanager
     def migrated(self) -> Generator[str]:
@@ -51,10 +52,13 @@ class Databases:
             yield url
 
     def close(self) -> None:
-        """Drop the template."""
+        """Drop the template and let go of the server."""
         if self._template is not None:
             self._drop(self._template)
             self._template = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def url_of(self, database: str) -> str:
         """Return the URL of a database of this server."""
@@ -91,14 +95,52 @@ class Databases:
         self._sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _sql(self, statement: str) -> None:
-        async def run() -> None:
-            connection = await asyncpg.connect(self._url)
-            try:
-                await connection.execute(statement)
-            finally:
-                await connection.close()
+        if self._server is None:
+            self._server = _Server(self._url)
+        self._server.execute(statement)
 
-        _on_a_thread(lambda: asyncio.run(run()))
+
+class _Server:
+    """One connection to the server for all that is made and dropped: to open one takes as long as to make a database.
+
+    It lives on a thread with a loop of its own, so that whoever asks may have one running.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = asyncio.Runner()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def execute(self, statement: str) -> None:
+        """Execute a statement that cannot be in a transaction."""
+        self._thread.submit(lambda: self._runner.run(self._execute(statement))).result()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._thread.submit(self._close).result()
+        self._thread.shutdown()
+
+    async def _execute(self, statement: str) -> None:
+        connection = self._connection
+        if connection is None or not await _answers(connection):
+            connection = self._connection = await asyncpg.connect(self._url)
+        await connection.execute(statement)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._runner.run(self._connection.close())
+        self._runner.close()
+
+
+async def _answers(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    """Whether a connection is as it was: a long test has time for a restart or a proxy to cut it."""
+    try:
+        await connection.execute("SELECT 1")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+        return False
+    return True
 
 
 def _on_a_thread(what: Callable[[], None]) -> None:
