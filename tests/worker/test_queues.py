@@ -31,9 +31,12 @@ async def test_a_paused_queue_gives_nothing_more_and_what_runs_goes_on(database:
     # It looks on its own once in half an hour, so what it does in time it was told to do.
     async with (
         Queue(database.url) as queue,
-        running(database.url, queues=(("a", None), ("b", None)), poll_interval=1800),
+        running(database.url, queues=(("a", None), ("b", None)), poll_interval=1800) as worker,
     ):
         await database.wait_for(runs, "running")
+        # Who enqueues while a worker is about to sleep does not tell it; it finds that at its next look.
+        await asyncio.wait_for(worker.listener.listening.wait(), LIMIT)
+        await database.wait_until(SLEEPS)
         assert await queue.pause_queue("a")
         (held,) = await database.put(quick, queue="a")
         (other,) = await database.put(quick, queue="b")
