@@ -12,15 +12,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from tests.cli.conftest import PROGRAM, execute
+from uno_jobs.bench import limits
+from uno_jobs.bench.jobs import pause
 from uno_jobs.bench.place import MARK, temporary_schema
+from uno_jobs.bench.processes import workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.cli.conftest import Command
+
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 LIMIT = 60.0
 TINY = ("bench", "--jobs", "30", "--rounds", "1", "--concurrency", "5")
@@ -160,6 +166,23 @@ def test_a_role_that_may_make_no_schemas(command: Command, empty_database_url: s
         assert schemas(empty_database_url) == []
     finally:
         execute(empty_database_url, f"DROP ROLE {role}")
+
+
+async def test_a_bare_insert_that_fails_is_not_waited_for(database_url: str, db: Connection) -> None:
+    await limits.make_table(db, "uno_jobs")
+    await db.execute("""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is full'; END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON uno_jobs.bare_jobs EXECUTE FUNCTION fail()
+        """)
+    with pytest.raises(asyncpg.RaiseError, match="the disk is full"):
+        async with asyncio.timeout(LIMIT / 2):
+            await limits.start_latencies(database_url, 1, pause, schema="uno_jobs")
+
+
+async def test_what_takes_too_long_at_work_is_not_said_of_the_start(database_url: str, db: Connection) -> None:
+    with pytest.raises(TimeoutError, match="too slow"):
+        async with workers(db, database_url, "uno_jobs", processes=1, concurrency=1):
+            raise TimeoutError("too slow")
 
 
 def test_behind_a_pooler(command: Command, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from uno_jobs.storage.schema import render
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+DEAF: Final = 60.0
+"""Seconds after which a notification is not waited for any more."""
 BATCH: Final = 1000
 """Jobs in a batch of the bare loops, and in a statement of the bare bulk insert."""
 
@@ -201,7 +203,10 @@ async def start_latencies(url: str, samples: int, pause: Callable[[], Awaitable[
             heard.clear()
             started = time.perf_counter()
             inserted = asyncio.ensure_future(insert.fetch(channel))
-            await heard.wait()
+            # One that fails tells nobody; what it raises comes below.
+            inserted.add_done_callback(lambda ended: heard.set() if ended.cancelled() or ended.exception() else None)
+            async with asyncio.timeout(DEAF):
+                await heard.wait()
             rows = await take.fetch(1, uuid.uuid4())
             seconds.append(time.perf_counter() - started)
             await inserted

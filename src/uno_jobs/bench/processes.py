@@ -66,14 +66,15 @@ async def workers(
         start_new_session=True,  # a Ctrl-C is ours to pass on
     )
     try:
-        async with asyncio.timeout(START):
-            while await connection.fetchval(render(up, schema)) < processes:
-                if process.returncode is not None:
-                    raise ProcessFailed(f"the workers ended with status {process.returncode}")
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(START):
+                while await connection.fetchval(render(up, schema)) < processes:
+                    if process.returncode is not None:
+                        raise ProcessFailed(f"the workers ended with status {process.returncode}")
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            raise ProcessFailed(f"the workers did not start within {START:.0f} s") from error
         yield
-    except TimeoutError as error:
-        raise ProcessFailed(f"the workers did not start within {START:.0f} s") from error
     finally:
         await _stop(process)
         await connection.execute(render("DELETE FROM uno_jobs.workers; DELETE FROM uno_jobs.hungry", schema))
