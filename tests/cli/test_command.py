@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 def test_help_names_every_command(command: Any) -> None:
     shown = command("--help")
     assert shown.status == 0
-    for name in ("dev", "worker", "db", "enqueue", "status", "jobs", "tasks", "workers", "doctor", "config", "bench"):
+    for name in (
+        "dev",
+        "worker",
+        "db",
+        "enqueue",
+        "status",
+        "jobs",
+        "tasks",
+        "workers",
+        "doctor",
+        "check",
+        "config",
+        "bench",
+    ):
         assert f"\n  {name} " in shown.out
     assert command("--version").out.startswith("uno-jobs ")
 

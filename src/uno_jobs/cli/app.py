@@ -8,6 +8,7 @@ import typer
 
 from uno_jobs.cli import (
     bench,
+    check,
     config,
     db,
     dev,
@@ -65,5 +66,6 @@ app.add_typer(queues.app, name="queues")
 app.command("tasks")(tasks.tasks)
 app.command("workers")(workers.workers)
 app.command("doctor")(doctor.doctor)
+app.command("check")(check.check)
 app.command("config")(config.config)
 app.command("bench")(bench.bench)

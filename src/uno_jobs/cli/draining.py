@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.cli import output
+from uno_jobs.cli.line import Line
 from uno_jobs.errors import QueueNotFound
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ _LOAD: Final = """
            (SELECT count(*) FROM {0}.living_workers() w WHERE c.queue = ANY (w.queues)) AS workers
     FROM {0}.queue_counts($1) c LEFT JOIN {0}.queue_settings q ON q.queue = c.queue
     """
-QUIET: Final = 5.0
-"""Seconds between lines where there is no terminal whose line could be written anew."""
 
 
 async def drain(settings: Settings, url: str, queue: str, timeout: float | None) -> bool:
@@ -36,7 +34,7 @@ async def drain(settings: Settings, url: str, queue: str, timeout: float | None)
 
     sql = quote_schema(settings.schema)
     connection: Any = await connect(url, settings.schema, name="uno-jobs queues", pooled=settings.pooled)
-    line = _Line()
+    line = Line()
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
         await check_schema(connection, settings.schema)
@@ -79,32 +77,3 @@ def _rest(row: Any, paused: bool) -> str:
     parts += [(row["later"], "scheduled for later"), (row["waiting"], "waiting for others")]
     said = ", ".join(f"{output.count(number)} {what}" for number, what in parts if number)
     return f"; left in it{', paused' if paused else ''}: {said}" if said else ""
-
-
-class _Line:
-    """One line of a terminal that is written anew; elsewhere a line now and then. On standard error."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._shown = ""
-        self._next = 0.0
-
-    def show(self, text: str) -> None:
-        """Show a text in place of the one before."""
-        if text == self._shown:
-            return
-        now = time.monotonic()
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-        elif now >= self._next:
-            sys.stderr.write(f"{text}\n")
-            self._next = now + QUIET
-        sys.stderr.flush()
-        self._shown = text
-
-    def end(self) -> None:
-        """Leave the line clear."""
-        if self._terminal and self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-        self._shown = ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from uno_jobs.context import enter_job, leave_job
-from uno_jobs.errors import InvalidArguments, ResultNotStorable
+from uno_jobs.errors import ResultNotStorable
 from uno_jobs.middleware import TaskMiddleware
 from uno_jobs.outcomes import Succeeded
 from uno_jobs.runners.after_commit import note_late_error, result_that_stands
@@ -17,15 +17,14 @@ from uno_jobs.runners.limits.inside import refused
 from uno_jobs.runners.limits.limits import Limits
 from uno_jobs.runners.timeout import call_within
 from uno_jobs.runners.verdict import judge
-from uno_jobs.storable import from_json
-from uno_jobs.tasks.binding import Before, Binder
 from uno_jobs.tasks.definition import Task
+from uno_jobs.tasks.loading import ArgumentLoader, as_call, parse_before
 from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.tasks.results import MAX_RESULT_SIZE
 from uno_jobs.transactions.state import committed_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping
 
     from uno_jobs.context import Job
     from uno_jobs.outcomes import Outcome
@@ -81,17 +80,16 @@ class Plan:
     __slots__ = (
         "_after",
         "_before",
-        "_binder",
         "_dump",
         "_function",
         "_limit",
         "_limits",
+        "_loader",
         "_on_error",
         "_parameters_load",
         "_report",
         "_threads",
         "_timeout",
-        "_upgrade",
         "_validate",
         "options",
         "perform",
@@ -114,8 +112,7 @@ class Plan:
         if task.config.asynchronous and not inspect.iscoroutinefunction(task.function):
             self._function = _awaited(task.function)
         self._parameters_load = task.parameters.load
-        self._upgrade = upgrade
-        self._binder: Binder | None = None
+        self._loader = ArgumentLoader(task, upgrade)
         self._dump = task.result_type.dump
         self._limit = max_result_size
         self._threads = None if task.config.asynchronous else threads
@@ -251,29 +248,7 @@ class Plan:
         return judge(error, self.options, job.failures, final=final)
 
     def _load(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if self._upgrade is None:
-            return self._bind(job, job.args, job.kwargs)
-        where = f"task {self.task}: upgrade_from[{job.version!r}]"
-        try:
-            # Copies: what the job says was stored must stay as it was stored.
-            rewritten = self._upgrade(list(job.args), dict(job.kwargs))
-        except Exception as error:
-            raise InvalidArguments(f"{where} raised {type(error).__name__}: {error}") from error
-        pair = _pair(rewritten)
-        if pair is None:
-            raise InvalidArguments(f"{where} must return (args, kwargs), not {type(rewritten).__name__}")
-        return self._bind(job, *pair)
-
-    def _bind(self, job: Job, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Validate arguments; those of a step are completed from what came before it."""
-        if job.before is None:
-            return self._parameters_load(args, kwargs)
-        if self._binder is None:
-            self._binder = Binder(self.task.parameters)
-        found = from_json(job.before)
-        if "previous" not in found:
-            return self._parameters_load(args, kwargs)  # it was told of its parents, and takes nothing from them
-        bound = self._binder.load(args, kwargs, Before(found["previous"], found["flow"]))
+        bound = self._loader.load(job.version, job.args, job.kwargs, parse_before(job.before))
         if bound.warning is not None:
             logger.warning(bound.warning, extra={"job_id": str(job.id), "task": job.task, "attempt": job.attempt})
         return bound.args, bound.kwargs
@@ -374,21 +349,12 @@ def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _replaced(middleware: TaskMiddleware, returned: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    pair = _pair(returned)
+    pair = as_call(returned)
     if pair is None:
         raise TypeError(
             f"{type(middleware).__name__}.before_task must return (args, kwargs), not {type(returned).__name__}"
         )
     return pair
-
-
-def _pair(returned: object) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return ``(args, kwargs)`` if that is what a user's function returned."""
-    if isinstance(returned, tuple | list):
-        both = tuple(cast("Sequence[Any]", returned))
-        if len(both) == 2 and isinstance(both[0], tuple | list) and isinstance(both[1], dict):
-            return tuple(cast("Sequence[Any]", both[0])), cast("dict[str, Any]", both[1])
-    return None
 
 
 def _is_stop(error: BaseException) -> bool:

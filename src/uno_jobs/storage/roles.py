@@ -21,8 +21,8 @@ ENQUEUER: Final = frozenset({
 """Functions to enqueue with: by SQL, and those that queues call."""
 
 READER: Final = frozenset({
-    "about", "clock", "explain", "explain_facts", "finished_lately", "first_id", "id_time", "living_workers",
-    "missing_queue", "queue_counts",
+    "about", "clock", "explain", "explain_facts", "finished_lately", "first_id", "id_time", "jobs_to_check",
+    "living_workers", "missing_queue", "queue_counts",
 })  # fmt: skip
 """Functions to read with, and those that views call: PostgreSQL checks these for whoever reads the view."""
 

@@ -16,7 +16,7 @@ from uno_jobs.errors import BindingError, InvalidArguments, NotSerializable
 from uno_jobs.tasks.parameter import validation_message
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from uno_jobs.tasks.parameter import Parameter
     from uno_jobs.tasks.parameters import Parameters
@@ -49,6 +49,15 @@ class Placed(NamedTuple):
     """The parameters that positional arguments are for, in order; what is left is for ``*args``."""
     first: Parameter | None
     """The first required parameter that has no keyword argument."""
+
+
+class _Call(NamedTuple):
+    """A call that is complete, its values not yet checked."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    taken: tuple[str, ...]
+    """The parameter that takes the previous result, and may do so unchecked."""
 
 
 class Binder:
@@ -98,30 +107,38 @@ class Binder:
         """
         if before is None:
             return Bound(*self._parameters.load(args, kwargs), None)
-        named = dict(kwargs)
+        warning: str | None = None
         filled: list[str] = []
+
+        def take(first: Parameter) -> Any:
+            nonlocal warning
+            value, warning = _take(first, before.previous)
+            return value
+
         try:
-            placed = self.place(args, kwargs)
-            given = {one.name: value for one, value in zip(placed.places, args, strict=False)}
-            for one in self._fillable:
-                if one.name in before.flow and one.name not in named and one.name not in given:
-                    named[one.name] = before.flow[one.name]
-                    filled.append(one.name)
-            unchecked: tuple[str, ...] = ()
-            warning = None
-            first = placed.first
-            if first is not None and not _has(first, given, named):
-                value, warning = _take(first, before.previous)
-                unchecked = (first.name,)
-                (named if first.kind == "keyword_only" else given)[first.name] = value
-            missing = [one.name for one in self._parameters.all if one.required and not _has(one, given, named)]
-            if missing:
-                raise BindingError(self._missing(missing))
-            positional = self._in_order(given, named, args[len(placed.places) :])
-            return Bound(*self._parameters.load(positional, named, unchecked=unchecked), warning)
+            call = self._complete(args, kwargs, before.flow, take, filled)
+            return Bound(*self._parameters.load(call.args, call.kwargs, unchecked=call.taken), warning)
         except (InvalidArguments, NotSerializable) as error:
             origin = f" (earlier steps gave {_listed(filled)})" if filled else ""
             raise BindingError(f"{error}{origin}") from error
+
+    def foresee(self, args: Sequence[Any], kwargs: Mapping[str, Any], flowing: Collection[str]) -> None:
+        """Check a stored signature as far as it is known before the steps before it have ended.
+
+        Args:
+            args: The signature's positional arguments, parsed from JSON.
+            kwargs: Its keyword arguments, parsed from JSON.
+            flowing: The names of parameters that the flow may give it.
+
+        Raises:
+            BindingError: ``load`` is going to raise this, whatever those steps return.
+        """
+        filled: list[str] = []
+        try:
+            call = self._complete(args, kwargs, dict.fromkeys(flowing), lambda _: None, filled)
+            self._parameters.load(call.args, call.kwargs, unchecked=[*call.taken, *filled])
+        except (InvalidArguments, NotSerializable) as error:
+            raise BindingError(str(error)) from error
 
     def open_names(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> frozenset[str]:
         """Return the names of the parameters that the flow may fill: other keys of it need not be read.
@@ -152,6 +169,37 @@ class Binder:
                 f"positional arguments, but {len(args)} were given"
             )
         return Placed(places, first)
+
+    def _complete(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        flow: Mapping[str, Any],
+        take: Callable[[Parameter], Any],
+        filled: list[str],
+    ) -> _Call:
+        """Make a call of a signature, the flow and the previous result; what the flow gave is added to ``filled``.
+
+        Raises:
+            BindingError: A parameter has no value.
+            InvalidArguments: There are too many arguments.
+        """
+        named = dict(kwargs)
+        placed = self.place(args, kwargs)
+        given = {one.name: value for one, value in zip(placed.places, args, strict=False)}
+        for one in self._fillable:
+            if one.name in flow and one.name not in named and one.name not in given:
+                named[one.name] = flow[one.name]
+                filled.append(one.name)
+        taken: tuple[str, ...] = ()
+        first = placed.first
+        if first is not None and not _has(first, given, named):
+            taken = (first.name,)
+            (named if first.kind == "keyword_only" else given)[first.name] = take(first)
+        missing = [one.name for one in self._parameters.all if one.required and not _has(one, given, named)]
+        if missing:
+            raise BindingError(self._missing(missing))
+        return _Call(self._in_order(given, named, args[len(placed.places) :]), named, taken)
 
     def _in_order(self, given: dict[str, Any], named: dict[str, Any], rest: Sequence[Any]) -> list[Any]:
         """Return what goes by position, and move the others among the named ones."""
