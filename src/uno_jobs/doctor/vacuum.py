@@ -110,8 +110,8 @@ async def vacuum(look: Look) -> Finding:
         WHERE c.oid = '{0}.live_jobs'::regclass
         """
     )
-    last = "never since its counts were reset" if row["seconds"] is None else f"{duration(row['seconds'])} ago"
-    seen = f"live_jobs has {row['dead']:,} dead rows and {row['live']:,} living ones; it was last vacuumed {last}"
+    last = "not vacuumed yet" if row["seconds"] is None else f"last vacuumed {duration(row['seconds'])} ago"
+    seen = f"live_jobs has {row['dead']:,} dead rows and {row['live']:,} living ones, and was {last}"
     status = grade(row["dead"], look.limits.dead_rows) if row["dead"] >= row["live"] else Status.OK
     advice = None
     if not row["enabled"] or row["switched_off"]:
