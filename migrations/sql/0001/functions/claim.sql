@@ -127,7 +127,14 @@ BEGIN
                j.task, j.version, j.args::text, j.kwargs::text, j.metadata::text,
                s.attempt, s.failures, s.lost, s.suspect,
                j.created_at, j.run_at, v_now, j.workflow_id,
-               CASE WHEN j.step IS NOT NULL THEN uno_jobs.step_input(j.id, j.step)::text END
+               CASE WHEN j.step IS NOT NULL THEN coalesce(
+                   -- What step_input would answer where there is no flow, spared the call.
+                   (SELECT '{"flow": {}, "previous": ' || o.result::text || '}'
+                    FROM uno_jobs.job_edges e
+                    CROSS JOIN LATERAL (SELECT x.result, x.flow FROM uno_jobs.outcomes x WHERE x.id = e.parent_id OFFSET 0) o
+                    WHERE e.child_id = j.id AND j.step ->> 'kind' = 'chain' AND NOT j.step ?| '{anyway,inner}'
+                      AND (j.step ->> 'flow')::uuid = e.parent_id AND o.flow = '{}' AND jsonb_typeof(o.result) <> 'object'),
+                   uno_jobs.step_input(j.id, j.step)::text) END
         FROM started s LEFT JOIN uno_jobs.jobs j ON j.id = s.id;
     END IF;
 END $$;

@@ -46,7 +46,7 @@ BEGIN
         )
         SELECT count(*), array_agg(r.id) INTO v_recorded, v_done FROM recorded r;
         IF v_recorded < cardinality(p_ids) THEN
-            v_final := uno_jobs.finish_parents(p_worker, p_ids, p_leases, p_results);
+            v_final := uno_jobs.finish_parents(p_worker, p_ids, p_leases, p_results, p_peaks);
             v_recorded := v_recorded + coalesce(cardinality(v_final), 0);
             v_done := v_done || v_final;
         END IF;

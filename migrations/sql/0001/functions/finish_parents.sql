@@ -1,6 +1,6 @@
 -- finish, for jobs that others wait for. Parents, then their children are locked, nobody is waited for; a parent one of
 -- whose children is locked elsewhere is left, whole, and sent again.
-CREATE FUNCTION uno_jobs.finish_parents(p_worker uuid, p_ids uuid[], p_leases bigint[], p_results text[]) RETURNS uuid[]
+CREATE FUNCTION uno_jobs.finish_parents(p_worker uuid, p_ids uuid[], p_leases bigint[], p_results text[], p_peaks bigint[]) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
 SET search_path = uno_jobs, pg_temp
 SET enable_seqscan = off
@@ -12,29 +12,32 @@ AS $$
 DECLARE
     v_now timestamptz := uno_jobs.clock();
     v_ours uuid[];
+    v_places tid[];
     v_results text[];
+    v_peaks bigint[];
     v_free uuid[];
     v_done uuid[];
+    v_joined uuid[];
 BEGIN
-    SELECT array_agg(k.id), array_agg(k.result) INTO v_ours, v_results
-    FROM (SELECT l.id, g.result
-          FROM unnest(p_ids, p_leases, p_results) AS g (id, lease, result) JOIN uno_jobs.live_jobs l ON l.id = g.id
-          WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker AND l.has_children
-          ORDER BY l.id FOR UPDATE OF l SKIP LOCKED) k;
+    SELECT array_agg(l.id), array_agg(l.place), array_agg(g.result), array_agg(g.peak) INTO v_ours, v_places, v_results, v_peaks
+    FROM unnest(p_ids, p_leases, p_results, p_peaks) AS g (id, lease, result, peak)
+    CROSS JOIN LATERAL (SELECT x.id, x.ctid AS place FROM uno_jobs.live_jobs x
+                        WHERE x.id = g.id AND x.lease = g.lease AND x.worker_id IS NOT DISTINCT FROM p_worker AND x.has_children
+                        FOR UPDATE SKIP LOCKED) l;
     IF v_ours IS NULL THEN
         RETURN NULL;
     END IF;
     v_free := uno_jobs.lock_families(v_ours);
     IF cardinality(v_free) < cardinality(v_ours) THEN
-        SELECT array_agg(g.id), array_agg(g.result) INTO v_ours, v_results
-        FROM unnest(v_ours, v_results) AS g (id, result) JOIN unnest(v_free) AS f (id) ON f.id = g.id;
+        SELECT array_agg(g.place), array_agg(g.result), array_agg(g.peak) INTO v_places, v_results, v_peaks
+        FROM unnest(v_ours, v_places, v_results, v_peaks) AS g (id, place, result, peak) WHERE g.id IN (SELECT unnest(v_free));
     END IF;
     WITH ended AS (
-        DELETE FROM uno_jobs.live_jobs l USING unnest(v_ours, v_results) AS g (id, result) WHERE l.id = g.id
-        RETURNING l.id, l.lease, l.started_at, l.attempt, l.failures, l.lost, g.result
+        DELETE FROM uno_jobs.live_jobs l USING unnest(v_places, v_results, v_peaks) AS g (place, result, peak) WHERE l.ctid = g.place
+        RETURNING l.id, l.lease, l.started_at, l.attempt, l.failures, l.lost, g.result, g.peak
     ), tried AS (
-        INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome)
-        SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded' FROM ended e
+        INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome, peak_memory)
+        SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded', e.peak FROM ended e
     ), recorded AS (
         INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result, flow)
         SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb,
@@ -50,8 +53,12 @@ BEGIN
         RETURNING o.id
     )
     SELECT array_agg(r.id) INTO v_done FROM recorded r;
-    PERFORM uno_jobs.propagate(v_done);
+    v_joined := uno_jobs.release(v_done);
+    IF v_joined IS NOT NULL THEN
+        PERFORM uno_jobs.tell_children(uno_jobs.finish_joins(v_joined));
+        PERFORM uno_jobs.tidy_finished(v_joined);
+    END IF;
     RETURN v_done;
 END $$;
-COMMENT ON FUNCTION uno_jobs.finish_parents(uuid, uuid[], bigint[], text[]) IS
+COMMENT ON FUNCTION uno_jobs.finish_parents(uuid, uuid[], bigint[], text[], bigint[]) IS
     'Record successes of jobs that others wait for, and release those; returns the jobs that were recorded.';
