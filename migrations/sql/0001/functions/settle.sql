@@ -21,10 +21,11 @@ DECLARE
     v_ended uuid[];
 BEGIN
     -- Jobs that others wait for end only when those can be told.
-    SELECT array_agg(k.id) INTO v_parents
-    FROM (SELECT l.id FROM jsonb_to_recordset(p_ends) AS e (id uuid, lease bigint) JOIN uno_jobs.live_jobs l ON l.id = e.id
-          WHERE l.lease = e.lease AND l.worker_id IS NOT DISTINCT FROM p_worker AND l.has_children
-          ORDER BY l.id FOR UPDATE OF l SKIP LOCKED) k;
+    SELECT array_agg(l.id) INTO v_parents
+    FROM jsonb_to_recordset(p_ends) AS e (id uuid, lease bigint)
+    CROSS JOIN LATERAL (SELECT x.id FROM uno_jobs.live_jobs x
+                        WHERE x.id = e.id AND x.lease = e.lease AND x.worker_id IS NOT DISTINCT FROM p_worker AND x.has_children
+                        FOR UPDATE SKIP LOCKED) l;
     IF v_parents IS NOT NULL THEN
         v_free := uno_jobs.lock_families(v_parents);
     END IF;
@@ -38,9 +39,10 @@ BEGIN
         ), picked AS MATERIALIZED (
             SELECT g.*, l.queue, l.seq, l.started_at, l.attempt, l.failures, l.lost, l.suspect, l.has_children,
                    (g.outcome = 'lost' AND g.alone)::integer AS counts
-            FROM given g JOIN uno_jobs.live_jobs l ON l.id = g.id
-            WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker
-            FOR UPDATE OF l SKIP LOCKED
+            FROM given g
+            CROSS JOIN LATERAL (SELECT x.* FROM uno_jobs.live_jobs x
+                                WHERE x.id = g.id AND x.lease = g.lease AND x.worker_id IS NOT DISTINCT FROM p_worker
+                                FOR UPDATE SKIP LOCKED) l
         ), judged AS MATERIALIZED (
             SELECT n.* FROM (SELECT p.*,
                 CASE
