@@ -28,7 +28,7 @@ def rows_read(seen: Explained) -> float:
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed"])
 async def test_a_member_s_end_costs_the_same_in_a_group_of_any_size(lab: Lab, outcome: str) -> None:
-    """Where the statistics say that few wait, each for one, a plan from the waiting inwards reads all edges for each end."""
+    """Where statistics say that few wait, each for one, a plan that begins with those reads all edges for each end."""
     for table in ("live_jobs", "job_edges"):
         await lab.eye.execute(f"ALTER TABLE uno_jobs.{table} SET (autovacuum_enabled = off)")
     for _ in range(100):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from tests.storage.workflows import Node, put_workflow
+
 if TYPE_CHECKING:
     from tests.storage.lab import Lab
 
@@ -32,9 +34,10 @@ async def test_a_success_moves_the_job_to_its_outcome(lab: Lab) -> None:
     assert (attempt["attempt"], attempt["outcome"], attempt["started_at"]) == (1, "succeeded", job["started_at"])
 
 
-async def test_peak_memories_go_with_their_successes(lab: Lab) -> None:
-    """The array of peaks may have gaps, and may end before the others do."""
-    ids = await lab.put(4)
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_peak_memories_go_with_their_successes(lab: Lab, awaited: bool) -> None:
+    """The array of peaks may have gaps, and may end before the others do; also where a step waits for the jobs."""
+    ids = (await put_workflow(lab, [*[Node()] * 4, Node((0, 1, 2, 3))]))[:4] if awaited else await lab.put(4)
     hand = await lab.hand()
     await hand.claim()
     leases = [hand.leases[id_] for id_ in ids]

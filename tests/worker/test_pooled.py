@@ -27,7 +27,7 @@ from uno_jobs.storage.inspection import inspect
 from uno_jobs.storage.migrations import UNPREPARED
 from uno_jobs.storage.session import connect
 from uno_jobs.storage.urls import sqlalchemy_url
-from uno_jobs.tasks import task
+from uno_jobs.tasks import chain, group, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,6 +177,44 @@ async def test_a_cancellation_is_found_by_polling(database: Database, pooler: st
             "INSERT INTO uno_jobs.cancel_requests (job_id, requested_at) VALUES ($1, now())", id_
         )
         await database.wait_for(id_, "cancelled")
+
+
+async def test_steps_added_at_run_time_follow(database: Database, pooler: str) -> None:
+    """With a transaction of the task's own and without one, and on a thread; a failed attempt adds nothing."""
+    await database.connection.execute("CREATE TABLE counter AS SELECT 0 AS n")
+
+    @task
+    async def note(seen: list, word: str) -> list:
+        return [*seen, word]
+
+    @task(max_retries=1, retry_delay=0)
+    async def adds(seen: list) -> list:
+        job = get_current_job()
+        job.then(group([note.s("left"), note.s("right")]))
+        if job.attempt == 1:
+            raise ValueError("after job.then")
+        return [*seen, "adds"]
+
+    @task
+    async def adds_in_its_transaction(seen: list) -> None:
+        job = get_current_job()
+        async with job.transaction("asyncpg") as tx:
+            await tx.connection.execute("UPDATE counter SET n = n + 1")
+            job.then(note.s("added"))
+            tx.set_result([*seen, "transaction"])
+
+    @task(runs_in="thread")
+    def adds_on_a_thread(seen: list) -> list:
+        get_current_job().then(note.s("added"))
+        return [*seen, "thread"]
+
+    async with Queue(pooler, pooled=True) as queue, running(pooler, pooled=True):
+        handle = await queue.enqueue(chain(adds_in_its_transaction, adds_on_a_thread, adds, note.s("end")), [[]])
+        upto = ["transaction", "added", "thread", "added", "adds"]
+        assert await handle.result(LIMIT) == [[*upto, "left"], [*upto, "right"], "end"]
+    assert await database.connection.fetchval("SELECT n FROM counter") == 1
+    assert await database.connection.fetchval("SELECT count(*) FROM uno_jobs.jobs") == 9
+    assert await left_in_sessions(database, pooler) == []
 
 
 async def test_control_by_exception_and_progress(database: Database, pooler: str) -> None:
