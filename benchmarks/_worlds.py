@@ -103,6 +103,14 @@ async def tidy(connection: Any) -> None:
     await connection.execute("CHECKPOINT")
 
 
+async def pinned(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """Return a connection whose transaction holds a snapshot."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    await connection.fetchval("SELECT count(*) FROM pg_class")
+    return connection
+
+
 @contextlib.asynccontextmanager
 async def running(url: str, concurrency: int = 1000, **config: Any) -> AsyncGenerator[subprocess.Popen[bytes]]:
     """Run a worker process; it is told to stop, and waited for, at the end."""

@@ -11,17 +11,7 @@ from typing import Any
 
 import asyncpg
 from _common import arguments, benchmark_database, median, run, show, surroundings
-from _worlds import databases, fill_with, rate, running, tidy
-
-PIN = "SELECT count(*) FROM pg_class"
-
-
-async def pinned(url: str) -> asyncpg.Connection[asyncpg.Record]:
-    """Return a connection whose transaction holds a snapshot."""
-    connection = await asyncpg.connect(url)
-    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-    await connection.fetchval(PIN)
-    return connection
+from _worlds import databases, fill_with, pinned, rate, running, tidy
 
 
 async def measure_depth(

@@ -35,9 +35,14 @@ ROOT = Path(__file__).parents[1]
             "step to step on an idle worker, ms, median",
         ),
         ("retention.py", ["--jobs", "300", "--history", "20000", "--rounds", "1"], "ratio"),
+        (
+            "curves.py",
+            ["--jobs", "200", "--rounds", "1", "--depths", "0", "300", "--dead", "0", "300"],
+            "lowest ratio of a worker, ready jobs behind",
+        ),
         ("retention_size.py", ["--jobs", "20", "--days", "1"], "growth in the last half"),
     ],
-    ids=["drain", "bulk", "enqueue", "latency", "idle", "rescue", "workflows", "retention", "retention_size"],
+    ids=["drain", "bulk", "enqueue", "latency", "idle", "rescue", "workflows", "retention", "curves", "retention_size"],
 )
 def test_benchmark(database_url: str, script: str, options: list[str], expected: str) -> None:
     done = subprocess.run(

@@ -159,17 +159,24 @@ async def fill_bare(url: str, jobs: int, *, schema: str) -> None:
         await connection.close()
 
 
-async def drain_bare(url: str, batch: int, *, schema: str, ready: Callable[[], Awaitable[None]] | None = None) -> float:
-    """Drain the bare table; returns the seconds. ``ready`` is awaited when all is prepared."""
+async def drain_bare(
+    url: str, batch: int, *, schema: str, most: int | None = None, ready: Callable[[], Awaitable[None]] | None = None
+) -> float:
+    """Drain the bare table, or ``most`` jobs of it; returns the seconds. ``ready`` is awaited when all is prepared."""
     claiming = await session.connect(url, schema, name="uno-jobs bench")
     finishing = await session.connect(url, schema, name="uno-jobs bench")
     try:
         take = await claiming.prepare(render(_CLAIM, schema))
         remove = await finishing.prepare(render(_DELETE, schema))
         worker = uuid.uuid4()
+        left = most
 
         async def claim() -> list[Any]:
-            return [row["id"] for row in await take.fetch(batch, worker)]
+            nonlocal left
+            rows = await take.fetch(batch if left is None else min(batch, left), worker)
+            if left is not None:
+                left -= len(rows)
+            return [row["id"] for row in rows]
 
         async def finish(ids: list[Any]) -> None:
             await remove.fetch(ids)
