@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 # Opens the server of a folder, says where it is, and keeps it until stdin ends.
 HOLD = """
-import dataclasses, json, sys
+import dataclasses, json, signal, sys
+# Who started the tests may have had it ignored, as a shell has for what runs in its background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from uno_jobs.embedded import EmbeddedPostgres
 from uno_jobs.embedded.sharing import running_server
 with EmbeddedPostgres.dev(sys.argv[1], binaries=sys.argv[2]) as server:
