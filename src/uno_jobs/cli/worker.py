@@ -51,7 +51,8 @@ def worker(
     sys.stdout.flush()
     sys.stderr.flush()
     # The supervisor is to be small, and this process has pydantic in it.
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "uno_jobs.supervisor"], environment(told))  # noqa: S606
+    command = [sys.executable, "-P", "-m", "uno_jobs.supervisor"]
+    os.execve(sys.executable, command, environment(told))  # noqa: S606 - our own program, and no shell
 
 
 def supervisor_config(
