@@ -105,6 +105,22 @@ async def test_one_that_was_idle_for_long_is_closed(opened: Opened, monkeypatch:
     assert opened.connections[0].is_closed()
 
 
+async def test_one_that_was_idle_for_long_is_not_waited_for(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, close = asyncio.Event(), pools._close
+
+    async def late(connection: Any) -> None:
+        await closed.wait()
+        await close(connection)
+
+    backend = await opened.backend()
+    monkeypatch.setattr(pools, "MAX_IDLE", -1.0)
+    monkeypatch.setattr(pools, "_close", late)
+    async with asyncio.timeout(30):
+        assert await opened.backend() != backend
+    assert not opened.connections[0].is_closed()
+    closed.set()
+
+
 async def test_an_error_of_the_borrower_s_own_costs_no_connection(opened: Opened) -> None:
     with pytest.raises(LookupError):
         async with opened.pool.lend():

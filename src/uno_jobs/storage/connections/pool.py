@@ -63,9 +63,9 @@ class Pool:
         async with contextlib.AsyncExitStack() as places:
             for _ in range(self._size):
                 await places.enter_async_context(self._places)
-            idle, self._idle = self._idle, []
-            for _, connection in idle:
-                await _close(connection)
+            for _, connection in self._idle:
+                self._discard(connection)
+            self._idle.clear()
             if self._closing:
                 await asyncio.wait(self._closing)
 
@@ -73,9 +73,10 @@ class Pool:
         now = time.monotonic()
         while self._idle:
             if now - self._idle[-1][0] > MAX_IDLE:
-                old, self._idle = self._idle, []  # the others have been idle for longer
-                for _, connection in old:
-                    await self._settle(connection, sound=False)
+                # The others have been idle for longer. Not waited for: a firewall may have cut them off without a word.
+                for _, connection in self._idle:
+                    self._discard(connection)
+                self._idle.clear()
                 break
             _, connection = self._idle.pop()
             if not connection.is_closed():
@@ -89,11 +90,14 @@ class Pool:
         if sound and not connection.is_in_transaction():
             self._idle.append((time.monotonic(), connection))
             return
+        # It goes on when the caller is cancelled once more.
+        await asyncio.shield(self._discard(connection))
+
+    def _discard(self, connection: Any) -> asyncio.Task[None]:
         closing = asyncio.create_task(_close(connection))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-        # It goes on when the caller is cancelled once more.
-        await asyncio.shield(closing)
+        return closing
 
 
 async def _close(connection: Any) -> None:
