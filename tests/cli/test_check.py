@@ -57,7 +57,7 @@ def test_all_would_run(command: Any, database_url: str) -> None:
     assert (nothing.status, nothing.out) == (0, "there are no unfinished jobs to check\n")
     put(database_url, "resize", "1.0", '["a", 3]')
     fine = command("check", "--app", "release")
-    assert (fine.status, fine.out) == (0, "all of 1 unfinished job would run with this code\n")
+    assert (fine.status, fine.out) == (0, "1 unfinished job checked: nothing stands in their way with this code\n")
 
 
 def test_what_would_not_run_is_told_by_task_and_reason(command: Any, database_url: str) -> None:
@@ -105,7 +105,7 @@ def test_a_part_of_them(command: Any, database_url: str) -> None:
     some = command("check", "--app", "release", "--limit", "2", url=database_url)
     assert some.status == 0
     assert some.out.splitlines() == [
-        "all of 2 unfinished jobs would run with this code",
+        "2 unfinished jobs checked: nothing stands in their way with this code",
         "there are more jobs: --limit ended the check",
     ]
     none = command("check", "--app", "release", "--queue", "mail")

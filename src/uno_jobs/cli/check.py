@@ -82,7 +82,7 @@ def _write(report: Report, *, json: bool) -> None:
     if report.problems:
         output.write(f"\n{report.failing:,} of {jobs} would not run with this code. {_CHOICES}")
     elif report.checked:
-        output.write(f"all of {jobs} would run with this code")
+        output.write(f"{jobs} checked: nothing stands in their way with this code")
     else:
         output.write("there are no unfinished jobs to check")
     if report.left_out:
