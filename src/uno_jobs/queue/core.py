@@ -15,6 +15,7 @@ from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests, check_argu
 from uno_jobs.queue.status import JobStatus, read_status
 from uno_jobs.queue.workflow_status import WorkflowGraph, WorkflowStatus, read_graph, read_newest, read_workflow
 from uno_jobs.settings import FALLBACK, load_settings
+from uno_jobs.storage.connections.failures import Translating
 from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.schema import quote_schema
 from uno_jobs.storage.urls import plain_url
@@ -101,6 +102,7 @@ class QueueCore:
         self._sql = quote_schema(self.schema)
         self.pooled = settings.pooled if pooled is None else pooled
         self._own = _connections(self.database, self.schema, pooled=self.pooled)
+        self._translating = Translating(self.schema)
         self._checked = False
         self._recorded: dict[tuple[str, str | None], tuple[float, RecordedTask]] = {}
         if isinstance(self.max_payload_size, bool) or self.max_payload_size < 1:

@@ -16,7 +16,6 @@ from uno_jobs.queue.steered import SteeredQueue
 from uno_jobs.queue.waiting import Waiter
 from uno_jobs.queue.workflow_status import parse_limit, parse_state
 from uno_jobs.storage.connections.adapt import adapt
-from uno_jobs.storage.connections.failures import translating
 from uno_jobs.storage.connections.foreign import keep_foreign
 from uno_jobs.storage.connections.running import run
 
@@ -296,14 +295,14 @@ class Queue(SteeredQueue):
         if connection is None:
             return await self._by_own(steps(False), whole=whole)
         link = adapt(connection)
-        with translating(self.schema):
+        with self._translating:
             await link.open()
-        return await run(link, steps(link.two_phase), self.schema, whole=whole)
+            return await run(link, steps(link.two_phase), whole=whole)
 
     async def _by_own(self, steps: Steps[T], *, whole: bool) -> T:
-        with translating(self.schema):
+        with self._translating:
             async with self._own.link() as link:
-                return await run(link, steps, self.schema, whole=whole)
+                return await run(link, steps, whole=whole)
 
     def _waiters(self) -> dict[asyncio.AbstractEventLoop, Waiter]:
         """The waiters of this process by event loop; those of a parent process, and of closed loops, are dropped."""

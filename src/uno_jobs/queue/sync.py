@@ -16,7 +16,6 @@ from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.queue import Queue
 from uno_jobs.queue.steering import parse_weight
 from uno_jobs.storage.connections.adapt import adapt_sync
-from uno_jobs.storage.connections.failures import translating
 from uno_jobs.storage.connections.running import run_sync
 from uno_jobs.tasks.checks import flag, parse_queue
 
@@ -273,9 +272,9 @@ class SyncQueue(QueueCore):
     def _by(self, connection: Any, steps: Callable[[bool], Steps[T]], *, whole: bool) -> T:
         """Run steps on the connection handed in; they are told of two-phase commit."""
         link = adapt_sync(connection)
-        with translating(self.schema):
+        with self._translating:
             link.open()
-        return run_sync(link, steps(link.two_phase), self.schema, whole=whole)
+            return run_sync(link, steps(link.two_phase), whole=whole)
 
 
 def _apart(database: Any) -> Any:

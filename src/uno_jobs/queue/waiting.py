@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from uno_jobs.errors import DatabaseError, JobCancelled, JobFailed, JobNotFound, NotCommitted, ResultTimeout
 from uno_jobs.queue.status import FINAL
-from uno_jobs.storage.connections.failures import translating
+from uno_jobs.storage.connections.failures import Translating
 from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.connections.running import run
 from uno_jobs.storage.schema import quote_schema
@@ -63,7 +63,7 @@ class Waiter:
     def __init__(self, own: Own, schema: str, *, listens: bool = True) -> None:
         self._own = own
         self._listens = listens
-        self._schema = schema
+        self._translating = Translating(schema)
         self._sql = quote_schema(schema)
         self._id = str(uuid4())
         self._events: dict[str, set[asyncio.Event]] = {}
@@ -154,7 +154,7 @@ class Waiter:
             if self._connection is not None and not self._connection.is_closed():
                 return True
             try:
-                with translating(self._schema):
+                with self._translating:
                     connection = await self._own.listen()
                     try:
                         channel = await connection.fetchval(f"SELECT channel FROM {self._sql}.about()")
@@ -195,9 +195,9 @@ class Waiter:
         return Ended(*rows[0]) if rows else None
 
     async def _do(self, steps: Callable[[], Steps[Rows]]) -> Rows:
-        with translating(self._schema):
+        with self._translating:
             async with self._own.link() as link:
-                return await run(link, steps(), self._schema, whole=False)
+                return await run(link, steps(), whole=False)
 
 
 def _statement(sql: str, text: str, *args: str) -> Callable[[], Steps[Rows]]:

@@ -10,7 +10,7 @@ from uno_jobs.queue import Queue, SyncQueue
 from uno_jobs.queue.background import wait_for
 from uno_jobs.queue.default import get_default_queue, get_default_sync_queue
 from uno_jobs.storage.connections.adapt import adapt, adapt_sync
-from uno_jobs.storage.connections.failures import translating
+from uno_jobs.storage.connections.failures import Translating
 from uno_jobs.storage.connections.own import AsyncEngineConnections, EngineConnections, UrlConnections
 from uno_jobs.storage.connections.running import run, run_sync
 from uno_jobs.storage.schema import DEFAULT_SCHEMA
@@ -97,8 +97,9 @@ def _target(connection: Any, schema: str | None) -> tuple[Any, str]:
 
 
 async def _find(target: Any, schema: str, task: str) -> Found:
-    async with _link(target, schema) as link:
-        return await run(link, find_jobs(schema, task), schema, whole=False)
+    with Translating(schema):
+        async with _link(target, schema) as link:
+            return await run(link, find_jobs(schema, task), whole=False)
 
 
 @contextlib.asynccontextmanager
@@ -109,14 +110,12 @@ async def _link(target: Any, schema: str) -> AsyncGenerator[AsyncLink]:
             link = adapt(target)
         except WrongColour as error:
             raise WrongColour(f"{error}; in a test, use assert_enqueued_sync") from None
-        with translating(schema):
-            await link.open()
+        await link.open()
         yield link
         return
     try:
-        with translating(schema):
-            async with own.link() as link:
-                yield link
+        async with own.link() as link:
+            yield link
     finally:
         await own.close()
 
@@ -130,9 +129,9 @@ def _find_sync(target: Any, schema: str, task: str) -> Found:
         link = adapt_sync(target)
     except WrongColour as error:
         raise WrongColour(f"{error}; in a test, await assert_enqueued") from None
-    with translating(schema):
+    with Translating(schema):
         link.open()
-    return run_sync(link, find_jobs(schema, task), schema, whole=False)
+        return run_sync(link, find_jobs(schema, task), whole=False)
 
 
 def _own(target: Any, schema: str) -> Own | None:

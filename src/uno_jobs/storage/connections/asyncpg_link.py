@@ -17,9 +17,9 @@ class AsyncpgLink:
 
     two_phase = False
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, *, idle: bool = False) -> None:
         self._connection = connection
-        self.idle = False
+        self.idle = idle
 
     async def open(self) -> None:
         """See ``AsyncLink``."""

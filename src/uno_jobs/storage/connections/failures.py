@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +23,7 @@ from uno_jobs.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from types import TracebackType
 
 SEVERAL_BINDS: Final = (
     "this session does not say which database it would use: hand in the connection itself, as "
@@ -38,18 +37,28 @@ _UNAVAILABLE: Final = ("08", "53", "57P", "58")
 """Classes of SQLSTATE: connection, resources, an operator's intervention, the system."""
 
 
-@contextlib.contextmanager
-def translating(schema: str) -> Generator[None]:
-    """Raise errors of uno-jobs in place of those that have one; others pass as they are."""
-    try:
-        yield
-    except UnoJobsError:
-        raise
-    except Exception as error:
-        translated = translate(error, schema)
-        if translated is None:
-            raise
-        raise translated from error
+class Translating:
+    """A context that raises errors of uno-jobs in place of those that have one; others pass as they are.
+
+    One may be entered by many at once, and again: it keeps nothing.
+    """
+
+    __slots__ = ("_schema",)
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, UnoJobsError):
+            return
+        translated = translate(error, self._schema)
+        if translated is not None:
+            raise translated from error
 
 
 def translate(error: Exception, schema: str) -> UnoJobsError | None:

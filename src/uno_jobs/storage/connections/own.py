@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uno_jobs.errors import DatabaseUnavailable
 from uno_jobs.storage.connections.asyncpg_link import AsyncpgLink
 from uno_jobs.storage.connections.foreign import keep_foreign
-from uno_jobs.storage.connections.pool import Pool
+from uno_jobs.storage.connections.pool import Loan, Pool
 from uno_jobs.storage.pooled import PooledConnection
 from uno_jobs.storage.session import connect, connect_raw, search_path
 
@@ -60,13 +60,9 @@ class UrlConnections:
         self._pid = os.getpid()
         self._pools: Pools = {}
 
-    @contextlib.asynccontextmanager
-    async def link(self) -> AsyncGenerator[AsyncLink]:
+    def link(self) -> AbstractAsyncContextManager[AsyncLink]:
         """See ``Own``. A single statement is a transaction of its own: idle until somebody begins."""
-        async with self._pool().lend() as connection:
-            link = AsyncpgLink(connection)
-            await link.open()
-            yield link
+        return LinkLoan(self._pool())
 
     async def listen(self) -> Any:
         """See ``Own``."""
@@ -98,6 +94,15 @@ class UrlConnections:
 
     async def _connect(self) -> Any:
         return await connect(self._url, self._schema, name=NAME)
+
+
+class LinkLoan(Loan):
+    """The loan of a connection, with a link to it."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> AsyncpgLink:
+        return AsyncpgLink(await super().__aenter__(), idle=True)
 
 
 class PoolerConnections(UrlConnections):

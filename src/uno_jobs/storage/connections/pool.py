@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
+    from types import CoroutineType, TracebackType
 
 MAX_IDLE: Final = 300.0
 """Seconds after which an idle connection is not used again: firewalls forget connections without a word."""
@@ -36,27 +37,40 @@ class Pool:
         self._idle: list[tuple[float, Any]] = []
         self._closing: set[asyncio.Task[None]] = set()
 
-    @contextlib.asynccontextmanager
-    async def lend(self) -> AsyncGenerator[Any]:
-        """Lend a connection; waits while all are lent.
+    def lend(self) -> Loan:
+        """Return a context manager that lends a connection; waits while all are lent.
 
         Raises:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: As ``connect``.
         """
-        async with self._places:
-            connection = await self._take()
-            try:
-                yield connection
-            except Exception as error:
-                await self._settle(connection, sound=not isinstance(error, _BROKEN))
-                raise
-            except BaseException:
-                # Cancelled in the middle of a statement, say: that must have ended when the caller goes on, or a job
-                # could come into being afterwards.
-                await self._settle(connection, sound=False)
-                raise
-            else:
-                await self._settle(connection, sound=True)
+        return Loan(self)
+
+    async def take(self) -> Any:
+        """Take a connection, for a ``Loan``: it is to be given back."""
+        await self._places.acquire()
+        try:
+            return self._take_idle() or await self._connect()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def give_back(self, connection: Any, error: BaseException | None) -> None:
+        """Keep a connection for the next, or close it, whatever it is at; with what ended the loan early, if anything.
+
+        Cancelled in the middle of a statement, say: that must have ended when the caller goes on, or a job could come
+        into being afterwards.
+        """
+        sound = error is None or (isinstance(error, Exception) and not isinstance(error, _BROKEN))
+        try:
+            if connection.is_closed():
+                return
+            if sound and not connection.is_in_transaction():
+                self._idle.append((time.monotonic(), connection))
+                return
+            # It goes on when the caller is cancelled once more.
+            await asyncio.shield(self._discard(connection))
+        finally:
+            self._places.release()
 
     async def close(self) -> None:
         """Close all connections; waits for those that are lent."""
@@ -69,7 +83,7 @@ class Pool:
             if self._closing:
                 await asyncio.wait(self._closing)
 
-    async def _take(self) -> Any:
+    def _take_idle(self) -> Any:
         now = time.monotonic()
         while self._idle:
             if now - self._idle[-1][0] > MAX_IDLE:
@@ -81,23 +95,31 @@ class Pool:
             _, connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        return await self._connect()
-
-    async def _settle(self, connection: Any, *, sound: bool) -> None:
-        """Keep a connection for the next, or close it, whatever it is at."""
-        if connection.is_closed():
-            return
-        if sound and not connection.is_in_transaction():
-            self._idle.append((time.monotonic(), connection))
-            return
-        # It goes on when the caller is cancelled once more.
-        await asyncio.shield(self._discard(connection))
+        return None
 
     def _discard(self, connection: Any) -> asyncio.Task[None]:
         closing = asyncio.create_task(_close(connection))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         return closing
+
+
+class Loan:
+    """The loan of one connection; a class, since the context managers of ``contextlib`` take several times as long."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Any:
+        self._connection = await self._pool.take()
+        return self._connection
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> CoroutineType[Any, Any, None]:
+        return self._pool.give_back(self._connection, error)
 
 
 async def _close(connection: Any) -> None:

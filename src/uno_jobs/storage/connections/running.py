@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from uno_jobs.storage.connections.failures import translating
-
 if TYPE_CHECKING:
     from uno_jobs.storage.connections.link import AsyncLink, Steps, SyncLink, T
 
@@ -15,51 +13,45 @@ logger = logging.getLogger("uno_jobs.queue")
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
-async def run(link: AsyncLink, steps: Steps[T], schema: str, *, whole: bool) -> T:
-    """Run steps on an opened link.
+async def run(link: AsyncLink, steps: Steps[T], *, whole: bool) -> T:
+    """Run steps on an opened link; what goes wrong is raised as the driver says it.
 
     Args:
         link: The connection, opened.
         steps: What to do.
-        schema: The schema of uno-jobs, for messages.
         whole: Several statements that must stand or fall together: a connection without a transaction gets
             one. A transaction that is open is the caller's, and is left open.
-
-    Raises:
-        DatabaseError, EnqueueConflict: See ``failures``; other errors of the database pass as they are.
     """
-    with translating(schema):
-        if not (whole and link.idle):
-            return await _answer(link, steps)
-        await link.command(BEGIN)
+    if not (whole and link.idle):
+        return await _answer(link, steps)
+    await link.command(BEGIN)
+    try:
+        result = await _answer(link, steps)
+        await link.command("COMMIT")
+    except BaseException:
         try:
-            result = await _answer(link, steps)
-            await link.command("COMMIT")
-        except BaseException:
-            try:
-                await link.command("ROLLBACK")
-            except Exception as error:
-                logger.debug("could not roll back", exc_info=error)
-            raise
-        return result
+            await link.command("ROLLBACK")
+        except Exception as error:
+            logger.debug("could not roll back", exc_info=error)
+        raise
+    return result
 
 
-def run_sync(link: SyncLink, steps: Steps[T], schema: str, *, whole: bool) -> T:
+def run_sync(link: SyncLink, steps: Steps[T], *, whole: bool) -> T:
     """Run steps on an opened link, as ``run`` does."""
-    with translating(schema):
-        if not (whole and link.idle):
-            return _answer_sync(link, steps)
-        link.command(BEGIN)
+    if not (whole and link.idle):
+        return _answer_sync(link, steps)
+    link.command(BEGIN)
+    try:
+        result = _answer_sync(link, steps)
+        link.command("COMMIT")
+    except BaseException:
         try:
-            result = _answer_sync(link, steps)
-            link.command("COMMIT")
-        except BaseException:
-            try:
-                link.command("ROLLBACK")
-            except Exception as error:
-                logger.debug("could not roll back", exc_info=error)
-            raise
-        return result
+            link.command("ROLLBACK")
+        except Exception as error:
+            logger.debug("could not roll back", exc_info=error)
+        raise
+    return result
 
 
 async def _answer(link: AsyncLink, steps: Steps[T]) -> T:
