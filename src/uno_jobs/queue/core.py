@@ -52,15 +52,19 @@ class Call(NamedTuple):
     """The chain or group, if it is one; then there are no requests."""
 
     @property
+    def by_name(self) -> bool:
+        """Whether a task is one that this process does not know."""
+        return None in self.tasks
+
+    @property
     def whole(self) -> bool:
         """Whether a connection that is in no transaction must begin one.
 
         One that was handed in always: behind a transaction pooler, only what is in a transaction stays together.
         """
-        if self.connection is not None or self.workflow is not None or len(self.requests) > batches.CHUNK:
+        if self.connection is not None or self.workflow is not None or self.by_name:
             return True
-        requests = [request for request in self.requests if isinstance(request, EnqueueRequest)]
-        return len(requests) < len(self.requests) or batches.needs_transaction(requests)
+        return batches.needs_transaction(cast("list[EnqueueRequest]", self.requests))
 
 
 class QueueCore:
@@ -107,6 +111,7 @@ class QueueCore:
         self._recorded: dict[tuple[str, str | None], tuple[float, RecordedTask]] = {}
         if isinstance(self.max_payload_size, bool) or self.max_payload_size < 1:
             raise ConfigurationError(f"max_payload_size must be bytes, at least 1, not {max_payload_size!r}")
+        self._requests = Requests(self.max_payload_size)
         self._set_up()
 
     def _set_up(self) -> None:
@@ -123,10 +128,10 @@ class QueueCore:
             if "via" in bound:
                 raise InvalidOption("via= is for task.options(...).enqueue(...); here the queue is this one")
             options = {**{name: bound[name] for name in ("connection", "notify") if name in bound}, **options}
-        if isinstance(task, Chain | Group):
+        if isinstance(task, (Chain, Group)):
             given, named = check_arguments(args, kwargs)
             workflow = workflows.prepare(
-                Requests(self.max_payload_size),
+                self._requests,
                 cast("Chain[Any] | Group[Any]", task),
                 given,
                 named,
@@ -134,7 +139,7 @@ class QueueCore:
                 self.max_workflow_steps,
             )
             return Call([], [], options.get("connection"), self._notify(options.get("notify")), workflow)
-        request, found = Requests(self.max_payload_size).one(cast("object", task), args, kwargs, options)
+        request, found = self._requests.one(cast("object", task), args, kwargs, options)
         return Call([request], [found], options.get("connection"), self._notify(options.get("notify")))
 
     def prepare_many(self, items: Iterable[object], connection: object, notify: bool | None) -> Call:
@@ -143,16 +148,17 @@ class QueueCore:
         Raises:
             EnqueueError: An item is wrong; the error's notes say which.
         """
-        return Call(*Requests(self.max_payload_size).many(items), connection, self._notify(notify))
+        return Call(*self._requests.many(items), connection, self._notify(notify))
 
     def enqueue_steps(self, call: Call, *, two_phase: bool) -> Steps[list[batches.Placed] | None]:
         """Store the jobs of a call; see ``batches.insert``."""
-        yield from self.check_steps()
+        if not self._checked:
+            yield from self.check_steps()
         if call.workflow is not None:
             yield from workflows.insert(self.schema, call.workflow, notify=call.notify and not two_phase)
             return None
         requests = cast("list[EnqueueRequest]", call.requests)
-        if any(isinstance(request, ByName) for request in call.requests):
+        if call.by_name:
             requests = yield from self._resolve(call.requests)
             call.requests[:] = requests
         return (yield from batches.insert(self.schema, requests, notify=call.notify and not two_phase))
@@ -272,7 +278,6 @@ class QueueCore:
 
     def _resolve(self, requests: Sequence[EnqueueRequest | ByName]) -> Steps[list[EnqueueRequest]]:
         """Look up what this process does not know: one statement for each task and version."""
-        maker = Requests(self.max_payload_size)
         made: list[EnqueueRequest] = []
         for request in requests:
             if isinstance(request, EnqueueRequest):
@@ -283,7 +288,7 @@ class QueueCore:
             if recorded is None or until < time.monotonic():
                 recorded = yield from look_up(self.schema, *key)
                 self._recorded[key] = time.monotonic() + KEEP_RECORDED, recorded
-            made.append(maker.make(join(recorded, request.asked), request.args, request.kwargs))
+            made.append(self._requests.make(join(recorded, request.asked), request.args, request.kwargs))
         return made
 
     def _notify(self, notify: bool | None) -> bool:

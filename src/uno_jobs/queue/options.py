@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypedDict, cast
 from uuid import UUID
@@ -38,8 +37,7 @@ class EnqueueKeywords(TypedDict, total=False):
 NAMES: Final = frozenset(EnqueueKeywords.__annotations__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """What the caller said, checked; None where nothing was said. As it travels: text."""
 
     version: str | None = None
@@ -92,8 +90,7 @@ class Definition(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOptions:
+class JobOptions(NamedTuple):
     """Everything about a job but its id and its arguments, as it travels."""
 
     definition: Definition
@@ -134,7 +131,7 @@ def check_options(options: Mapping[str, Any]) -> Asked:
             kept[name] = _check(name, value)
     if kept.get("run_at") is not None and options.get("delay") is not None:
         raise InvalidOption("give delay (counted from now) or run_at (a point in time), not both")
-    return Asked(**kept)
+    return Asked(**kept) if kept else NOTHING
 
 
 def join(definition: Definition, asked: Asked) -> JobOptions:

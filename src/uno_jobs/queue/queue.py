@@ -249,8 +249,10 @@ class Queue(SteeredQueue):
 
     async def store(self, call: Call) -> list[Placed] | None:
         """Store the jobs of a checked call on the queue's own connection, or on that handed in."""
+        if call.connection is None:
+            return await self._by_own(self.enqueue_steps(call, two_phase=False), whole=call.whole)
         return await self._by(
-            call.connection, lambda two_phase: self.enqueue_steps(call, two_phase=two_phase), whole=call.whole
+            call.connection, lambda two_phase: self.enqueue_steps(call, two_phase=two_phase), whole=True
         )
 
     async def cancel_by(

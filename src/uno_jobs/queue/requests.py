@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid_utils import uuid7
 
 from uno_jobs.errors import InvalidArguments, InvalidOption, LargePayloadWarning, PayloadTooLarge, UnoJobsError
-from uno_jobs.queue.options import Arguments, Asked, Defaults, JobOptions, check_options, join
+from uno_jobs.queue.options import NOTHING, Arguments, Asked, Defaults, JobOptions, check_options, join
 from uno_jobs.tasks import checks
 from uno_jobs.tasks.definition import Task
 from uno_jobs.tasks.registry import TaskRegistry
 from uno_jobs.tasks.signature import Signature
 
 if TYPE_CHECKING:
-    from uno_jobs.queue.options import Definition
-
     AnyTask = Task[..., Any, Any]
 
 LARGE_PAYLOAD: Final = 300_000
@@ -48,10 +46,15 @@ class ByName(NamedTuple):
     kwargs: Mapping[str, Any]
 
 
+Seen = dict[tuple[int, int], tuple[JobOptions, Mapping[str, Any]]]
+"""The options of a bulk's jobs, by the identity of the task and of the dict that the caller wrote, which is held with
+them: an address must stay that dict's, though a generator lets its signatures go."""
+
+
 class Registered:
     """A task of this process."""
 
-    __slots__ = ("_bind", "_task", "defaults")
+    __slots__ = ("_bind", "_task", "defaults", "plain")
 
     def __init__(self, task: AnyTask) -> None:
         config = task.config
@@ -67,6 +70,8 @@ class Registered:
             config.unique_until == "started",
             config.on_duplicate,
         )
+        self.plain = join(self, NOTHING)
+        """The options of a job of which the caller says nothing."""
 
     def bind(self, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], options: JobOptions) -> Arguments:
         """See ``Definition``."""
@@ -78,17 +83,14 @@ class Registered:
 
 
 class Requests:
-    """Makes the requests of one call. What several jobs share is checked once."""
+    """Makes the requests of calls. What several jobs share is checked once."""
 
     def __init__(self, max_payload_size: int) -> None:
         self._limit = max_payload_size
         # No character has more than four bytes, so shorter texts need no counting.
         self._short = min(LARGE_PAYLOAD, max_payload_size) // 4
+        # By the task's identity, whatever its class holds to be equal; held, so that nothing else comes to lie there.
         self._registered: dict[int, Registered] = {}
-        # By the identity of the task and of the dict of options; both are held by the items meanwhile.
-        self._options: dict[tuple[int, int], JobOptions] = {}
-        self._kept: list[object] = []
-        self._last: tuple[AnyTask | None, JobOptions | None] = None, None
 
     def one(
         self, task: object, args: object, kwargs: object, options: Mapping[str, Any]
@@ -109,7 +111,8 @@ class Requests:
         name, found = _locate(task, asked.version)
         if found is None:
             return ByName(name, asked, given, named), None
-        return self.make(join(self._of(found), asked), given, named), found
+        registered = self._of(found)
+        return self.make(registered.plain if asked is NOTHING else join(registered, asked), given, named), found
 
     def many(self, items: Iterable[object]) -> tuple[list[EnqueueRequest | ByName], list[AnyTask | None]]:
         """Return the requests of a bulk, and the tasks where this process has them.
@@ -120,9 +123,10 @@ class Requests:
         """
         requests: list[EnqueueRequest | ByName] = []
         tasks: list[AnyTask | None] = []
+        seen: Seen = {}
         for index, item in enumerate(items):
             try:
-                request, task = self._item(item)
+                request, task = self._item(item, seen)
             except UnoJobsError as error:
                 error.add_note(f"in item {index} of enqueue_many")
                 raise
@@ -141,34 +145,17 @@ class Requests:
             self._check_size(options, stored, named)
         return EnqueueRequest(options, options.id or str(uuid7()), stored, named, key, key_args)
 
-    def _item(self, item: object) -> tuple[EnqueueRequest | ByName, AnyTask | None]:
+    def _item(self, item: object, seen: Seen) -> tuple[EnqueueRequest | ByName, AnyTask | None]:
         if isinstance(item, Signature):
             signature = cast("Signature[Any]", item)
-            task, options = self._last
-            if options is not None and task is signature.task and not signature.options:
-                return self.make(options, signature.args, signature.kwargs), task
-            key = id(signature.task), id(signature.options) if signature.options else 0
-            options = self._options.get(key)
-            if options is None:
-                for name in OF_THE_CALL & signature.options.keys():
-                    raise InvalidOption(f"{name}= is given to enqueue_many itself, not to single jobs")
-                asked = check_options(_without(signature.options, OF_WORKFLOWS))
-                options = self._options[key] = join(self._of(signature.task), asked)
-                # The key is an address: what lies there must stay, though a generator lets its signatures go.
-                self._kept.append(signature.options)
-            if not signature.options:
-                self._last = signature.task, options
+            options = self._of_signature(signature, seen) if signature.options else self._of(signature.task).plain
             return self.make(options, signature.args, signature.kwargs), signature.task
         if isinstance(item, tuple):
             parts = cast("tuple[object, ...]", item)
             if 1 <= len(parts) <= 3 and isinstance(parts[0], Task):
                 task = cast("AnyTask", parts[0])
                 args, kwargs = check_arguments(*parts[1:])
-                key = id(task), 0
-                options = self._options.get(key)
-                if options is None:
-                    options = self._options[key] = join(self._of(task), check_options({}))
-                return self.make(options, args, kwargs), task
+                return self.make(self._of(task).plain, args, kwargs), task
             if 1 <= len(parts) <= 3:
                 args, kwargs = check_arguments(*parts[1:])
                 return self.one(parts[0], args, kwargs, {})
@@ -179,7 +166,17 @@ class Requests:
             f"(task, args, kwargs), not {item!r}"
         )
 
-    def _of(self, task: AnyTask) -> Definition:
+    def _of_signature(self, signature: Signature[Any], seen: Seen) -> JobOptions:
+        key = id(signature.task), id(signature.options)
+        found = seen.get(key)
+        if found is None:
+            for name in OF_THE_CALL & signature.options.keys():
+                raise InvalidOption(f"{name}= is given to enqueue_many itself, not to single jobs")
+            asked = check_options(_without(signature.options, OF_WORKFLOWS))
+            found = seen[key] = join(self._of(signature.task), asked), signature.options
+        return found[0]
+
+    def _of(self, task: AnyTask) -> Registered:
         found = self._registered.get(id(task))
         if found is None:
             found = self._registered[id(task)] = Registered(task)
@@ -234,10 +231,10 @@ def check_arguments(
     """
     if args is None:
         args = ()
-    if not isinstance(args, list | tuple):
+    if not isinstance(args, (list, tuple)):
         raise InvalidArguments(f"args must be a list of positional arguments, not {args!r}")
     if kwargs is None:
-        kwargs = {}
+        return cast("list[Any] | tuple[Any, ...]", args), {}
     if not isinstance(kwargs, Mapping):
         raise InvalidArguments(f"kwargs must be a dict of keyword arguments, not {kwargs!r}")
     for name in cast("Mapping[object, object]", kwargs):
