@@ -102,7 +102,8 @@ class LinkLoan(Loan):
     __slots__ = ()
 
     async def __aenter__(self) -> AsyncpgLink:
-        return AsyncpgLink(await super().__aenter__(), idle=True)
+        self._connection = await self._pool.take()
+        return AsyncpgLink(self._connection, idle=True)
 
 
 class PoolerConnections(UrlConnections):
