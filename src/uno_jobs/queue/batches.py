@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from uno_jobs.errors import DuplicateJob
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 CHUNK: Final = 1000
 """Jobs in a statement, at most."""
 
+_SINGLE: Final = (
+    "SELECT {schema}.enqueue_single($1::text::uuid, $2::text, $3::text, $4::text, $5::text::smallint, "
+    "$6::text::jsonb, $7::text::jsonb, $8::text::jsonb, $9::text::boolean)::text"
+)
 _PLAIN: Final = (
     "SELECT {schema}.enqueue_plain($1::text[]::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]::smallint[], "
     "$6::text[], $7::text[], $8::text[], $9::text[]::double precision[], $10::text[]::timestamptz[], "
@@ -39,6 +44,11 @@ _ORDER: Final = (
     "SELECT (place - 1)::text FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY "
     "AS n (task, key, args, place) ORDER BY task, coalesce(key, {schema}.unique_hash(args::jsonb)), place"
 )
+
+
+@functools.lru_cache(maxsize=64)
+def _for_schema(statement: str, sql: str) -> str:
+    return statement.format(schema=sql)
 
 
 class Placed(NamedTuple):
@@ -83,13 +93,20 @@ def insert(schema: str, requests: Sequence[EnqueueRequest], *, notify: bool) -> 
 
 
 def _insert_plain(sql: str, requests: Sequence[EnqueueRequest], notify: bool) -> Steps[None]:
+    wake = "true" if notify else "false"
+    if len(requests) == 1 and _at_once(requests[0].options):
+        options, id_, args, kwargs, _, _ = requests[0]
+        yield Statement(
+            _for_schema(_SINGLE, sql),
+            (id_, options.task, options.version, options.queue, options.priority, args, kwargs, options.metadata, wake),
+        )
+        return
     for start in range(0, len(requests), CHUNK):
         chunk = requests[start : start + CHUNK]
-        wake = "true" if notify else "false"
         if _at_once(chunk[0].options) and _alike(chunk):
-            yield Statement(_ALIKE.format(schema=sql), (*_alike_columns(chunk), wake))
+            yield Statement(_for_schema(_ALIKE, sql), (*_alike_columns(chunk), wake))
         else:
-            yield Statement(_PLAIN.format(schema=sql), (*_columns(chunk), wake))
+            yield Statement(_for_schema(_PLAIN, sql), (*_columns(chunk), wake))
 
 
 def _insert_careful(
@@ -103,11 +120,11 @@ def _insert_careful(
     if len(places) > CHUNK:
         asked = [requests[place] for place in places]
         rows: Rows = yield Statement(
-            _ORDER.format(schema=sql),
+            _for_schema(_ORDER, sql),
             ([r.options.task for r in asked], [r.unique_key for r in asked], [r.unique_args for r in asked]),
         )
         places = [places[int(row[0])] for row in rows]
-    statement = _CAREFUL.format(schema=sql)
+    statement = _for_schema(_CAREFUL, sql)
     for start in range(0, len(places), CHUNK):
         some = places[start : start + CHUNK]
         chunk = [requests[place] for place in some]

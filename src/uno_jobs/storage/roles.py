@@ -15,8 +15,8 @@ NAMES: Final = {
 """What the roles are called unless somebody says otherwise."""
 
 ENQUEUER: Final = frozenset({
-    "about", "enqueue", "enqueue_alike", "enqueue_careful", "enqueue_edges", "enqueue_plain", "enqueue_steps",
-    "recorded_task", "start_workflow", "unique_hash",
+    "about", "enqueue", "enqueue_alike", "enqueue_careful", "enqueue_edges", "enqueue_plain", "enqueue_single",
+    "enqueue_steps", "recorded_task", "start_workflow", "unique_hash",
 })  # fmt: skip
 """Functions to enqueue with: by SQL, and those that queues call."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -35,6 +36,9 @@ LAST_WORDS: Final = 0.5
 """Seconds for what an application leaves running on the event loop."""
 ORPHANED: Final = 4
 """Exit status of a worker whose supervisor is gone."""
+
+COLLECT_AT: Final = 10_000
+"""New objects after which the garbage collector looks at them, in place of Python's 700 to 2,000."""
 
 
 class Control:
@@ -106,6 +110,7 @@ def main() -> int:
     from uno_jobs.logs import configure_logging
     from uno_jobs.tasks.discovery import discover_tasks
 
+    thresholds = gc.get_threshold()
     config = WorkerConfig.from_json(os.environ[ENVIRONMENT])
     configure_logging(config.log_format, config.log_level)
     control = Control(config.control_fd)
@@ -113,6 +118,7 @@ def main() -> int:
     try:
         if config.app:
             discover_tasks(list(config.app))
+        _collect_rarely(thresholds)
         _run_loop(run(config, control))
     except (ConfigurationError, SchemaNotInstalled, SchemaTooOld, CodeTooOld, UnsupportedServer) as error:
         logger.error("the worker cannot start: %s", error)
@@ -121,6 +127,17 @@ def main() -> int:
         logger.exception("the worker cannot start")
         return NOT_WORTH_A_RESTART
     return 0
+
+
+def _collect_rarely(thresholds: tuple[int, int, int]) -> None:
+    """Look for garbage less often, and never in what was imported, unless the application has its own mind about that.
+
+    A busy worker makes some twenty objects a job that live until its outcome is stored; looking through them at every
+    700 new ones was a tenth of its time.
+    """
+    if gc.isenabled() and gc.get_threshold() == thresholds:
+        gc.freeze()
+        gc.set_threshold(COLLECT_AT, *thresholds[1:])
 
 
 def _run_loop(main_: Coroutine[Any, Any, None]) -> None:

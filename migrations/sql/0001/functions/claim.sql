@@ -36,8 +36,8 @@ DECLARE
     v_want integer;
     v_share integer;
     v_got integer;
-    v_ids uuid[];
-    v_all uuid[] := '{}';
+    v_ids tid[];
+    v_all tid[] := '{}';
     v_reached bigint;
     v_started timestamptz;
     v_weights integer[];
@@ -76,11 +76,11 @@ BEGIN
                 v_started := clock_timestamp();
                 -- The newest seq in sight belongs to the same snapshot as the scan: a scan that came back short
                 -- reached it, whatever it passed over on the way.
-                SELECT array_agg(s.id), count(*), max(s.seq),
+                SELECT array_agg(s.ctid), count(*), max(s.seq),
                        (SELECT max(e.seq) FROM uno_jobs.live_jobs e
                         WHERE e.state = 'ready' AND e.queue = p_queues[q] AND e.priority = p AND e.seq > v_floor)
                 INTO v_ids, v_got, seq, v_reached
-                FROM (SELECT l.id, l.seq FROM uno_jobs.live_jobs l
+                FROM (SELECT l.ctid, l.seq FROM uno_jobs.live_jobs l
                       WHERE l.state = 'ready' AND l.queue = p_queues[q] AND l.priority = p AND l.seq > v_floor
                         AND (l.expires_at IS NULL OR l.expires_at > v_now)
                         AND l.task || '@' || l.version = ANY (p_known)
@@ -120,7 +120,7 @@ BEGIN
             UPDATE uno_jobs.live_jobs l
             SET state = 'running', worker_id = p_worker, lease = p_lease, started_at = v_now, attempt = l.attempt + 1,
                 expires_at = NULL, unique_key = CASE WHEN l.key_until_start THEN NULL ELSE l.unique_key END
-            WHERE l.id = ANY (v_all)
+            WHERE l.ctid = ANY (v_all)
             RETURNING l.id, l.seq, l.attempt, l.failures, l.lost, l.suspect
         )
         SELECT s.id, j.queue, j.priority, s.seq, NULL::bigint,

@@ -28,13 +28,13 @@ DECLARE
 BEGIN
     IF cardinality(p_ids) > 0 THEN
         WITH picked AS MATERIALIZED (
-            SELECT l.id, g.result, g.peak
+            SELECT l.ctid, g.result, g.peak
             FROM unnest(p_ids, p_leases, p_results, p_peaks) AS g (id, lease, result, peak)
             JOIN uno_jobs.live_jobs l ON l.id = g.id
             WHERE l.lease = g.lease AND l.worker_id IS NOT DISTINCT FROM p_worker AND NOT l.has_children
             FOR UPDATE OF l SKIP LOCKED
         ), ended AS (
-            DELETE FROM uno_jobs.live_jobs l USING picked p WHERE l.id = p.id
+            DELETE FROM uno_jobs.live_jobs l USING picked p WHERE l.ctid = p.ctid
             RETURNING l.id, l.lease, l.started_at, l.attempt, l.failures, l.lost, p.result, p.peak
         ), tried AS (
             INSERT INTO uno_jobs.attempts (job_id, lease, started_at, finished_at, worker_id, attempt, outcome, peak_memory)
