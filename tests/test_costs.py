@@ -51,11 +51,11 @@ STATEMENTS = 0.05
 second, not by the job, so that a slow machine counts more (0.026 on a calm one)."""
 MOVES = 0.0245
 """Those of them that come by the job: claims, outcomes and enqueues (0.0206 to 0.0214, calm or busy)."""
-WAL = {SMALL: 1_400, KILOBYTE: 2_450}
-"""Bytes for each job from enqueue to outcome (1,380 and 2,380; the goals: 1,400 and 2,500)."""
-CLAIM_PAGES = 19.5
-FINISH_PAGES = 24.5
-"""Pages that claims and finishes touch for each job before 200,000 ready ones (17.1 and 21.6; on 18: 14.1 and 19.6)."""
+WAL = {SMALL: 1_345, KILOBYTE: 2_350}
+"""Bytes for each job from enqueue to outcome (1,324 and 2,327; the goals: 1,400 and 2,500)."""
+CLAIM_PAGES = 16.5
+FINISH_PAGES = 17.5
+"""Pages that claims and finishes touch for each job before 200,000 ready ones (14.6 and 15.5; on 18: 14.6 and 13.6)."""
 
 READY = f"""
 INSERT INTO uno_jobs.jobs (id, created_at, priority, task, version, queue, args, kwargs)

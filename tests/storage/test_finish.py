@@ -147,6 +147,26 @@ async def test_a_locked_row_holds_up_nothing_else(lab: Lab) -> None:
     assert await hand.end(ids[4], "failed") == {}
 
 
+async def test_it_waits_for_other_locks_than_those_of_its_jobs(lab: Lab) -> None:
+    """The short patience is for the rows of jobs alone: an impatient look at side tables would fail the whole batch."""
+    (id_,) = await lab.put(1)
+    hand, caller = await lab.hand(), await lab.session()
+    await hand.claim()
+    assert await lab.cancel(id_) == "requested"
+    async with caller.transaction():
+        await caller.execute("SELECT FROM uno_jobs.cancel_requests WHERE job_id = $1 FOR UPDATE", id_)
+        finishing = asyncio.create_task(hand.succeed([id_]))
+        await lab.blocked(hand.connection)
+        await lab.until(
+            "SELECT clock_timestamp() - query_start > interval '50 milliseconds' FROM pg_stat_activity WHERE pid = $1",
+            hand.connection.get_server_pid(),
+        )
+        assert not finishing.done()
+    assert await finishing == {}
+    assert await lab.states() == {"succeeded": 1}
+    assert await hand.connection.fetchval("SHOW lock_timeout") == "0"
+
+
 async def test_one_call_takes_successes_and_other_ends(lab: Lab) -> None:
     ids = await lab.put(5)
     hand = await lab.hand()
