@@ -13,6 +13,7 @@ from uno_jobs.context import get_current_job
 from uno_jobs.errors import Cancel, Fail, Retry, Snooze
 from uno_jobs.storage.gateway import Gateway
 from uno_jobs.tasks import task
+from uno_jobs.worker import claimer
 
 
 async def test_a_result_is_stored_and_the_attempt_with_it(database: Database) -> None:
@@ -162,6 +163,45 @@ async def test_no_more_run_at_once_than_there_are_slots(database: Database) -> N
     await until_empty(database.url, concurrency=7)
     assert len(at_once) == 200
     assert max(at_once) <= 7
+
+
+async def test_claims_in_a_row_keep_to_the_slots(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next claim is sent before the jobs of the last one are started: it must leave them their slots."""
+    monkeypatch.setattr(claimer, "BATCH", 30)
+    release = asyncio.Event()
+
+    @task
+    async def waits() -> None:
+        await release.wait()
+
+    await database.put(waits, times=250)
+    counted = "SELECT count(*) FROM uno_jobs.live_jobs WHERE state = 'running'"
+    async with running(database.url, concurrency=100) as worker:
+        await database.wait_until(f"SELECT ({counted}) >= 100")
+        async with worker.claimer.gate:  # no claim is on its way
+            assert await database.connection.fetchval(counted) == len(worker.holdings.running) == 100
+        release.set()
+        await database.wait_until("SELECT count(*) = 250 FROM uno_jobs.outcomes")
+
+
+async def test_others_get_their_turn_between_claims_in_a_row(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held can be compared with the database although each claim comes back full."""
+    monkeypatch.setattr(claimer, "BATCH", 1)
+
+    @task
+    async def nothing() -> None: ...
+
+    await database.put(nothing, times=4_000)
+    async with running(database.url, concurrency=100) as worker:
+        await database.wait_until("SELECT EXISTS (SELECT FROM uno_jobs.outcomes)")
+        rounds = worker.reconciler.rounds
+        worker.reconciler.ask()
+        async with asyncio.timeout(30):
+            while worker.reconciler.rounds == rounds:
+                await asyncio.sleep(0)
+        assert await database.connection.fetchval("SELECT count(*) > 0 FROM uno_jobs.live_jobs WHERE state = 'ready'")
 
 
 async def test_a_queue_keeps_to_its_own_limit_and_leaves_the_rest_to_others(database: Database) -> None:

@@ -8,7 +8,7 @@ import random
 import secrets
 import time
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from uno_jobs.worker.line import LINE_TROUBLE
 
@@ -27,10 +27,21 @@ logger = logging.getLogger("uno_jobs.worker")
 
 BATCH: Final = 400
 """Most jobs in one claim: the next is claimed while these run."""
+IN_A_ROW: Final = 8
+"""Most claims in a row without a break in which others may compare what is held."""
 HUNGRY_FOR: Final = 3.0
 """How many polls a mark of hunger lasts."""
 
 _in_order: Final = itemgetter(2, 3)  # priority, seq
+
+
+class _Claim(NamedTuple):
+    """Jobs in the order in which they start, not yet started."""
+
+    jobs: list[asyncpg.Record]
+    lease: int
+    full: bool
+    """There were as many as were asked for, so that there may be more."""
 
 
 class Claimer:
@@ -56,6 +67,7 @@ class Claimer:
         self._dispatch = dispatch
         self._in_doubt = in_doubt
         self._queues = [name for name, _ in config.queues]
+        self._limited = any(limit is not None for _, limit in config.queues)
         self._poll = config.poll_interval
         self._until_empty = config.until_empty
         self._notified = not config.pooled
@@ -96,8 +108,7 @@ class Claimer:
             was_idle = holdings.idle
             for lane in lanes:
                 async with self.gate:
-                    slots = min(lane.free(), BATCH)
-                    got = await self._claim(lane, slots) if slots > 0 and not self._stopping else 0
+                    got = await self._fill(lane)
                 claimed = None if got is None or claimed is None else claimed + got
             if len(self._lanes) > 1:
                 # The first one takes what slots there are.
@@ -113,11 +124,40 @@ class Claimer:
         queues = self._queues[turn:] + self._queues[:turn]
         return [queue for queue in queues if self._holdings.limit(queue) > 0]
 
-    async def _claim(self, lane: Lane, slots: int) -> int | None:
-        """Return how many jobs were claimed; None when it is not known."""
+    async def _fill(self, lane: Lane) -> int | None:
+        """Claim for a lane and start what was claimed; returns how many jobs, None when it is not known.
+
+        While there is as much as was asked for, the next claim is on its way before the jobs of the last are started.
+        """
+        total, row = 0, 1
+        claim = await self._claim(lane, min(lane.free(), BATCH))
+        while claim is not None:
+            total += len(claim.jobs)
+            slots = min(lane.free() - len(claim.jobs), BATCH)
+            if not claim.full or slots <= 0 or row == IN_A_ROW or self._limited or self._stopping:
+                self._start(claim)
+                return total
+            row += 1
+            following = asyncio.create_task(self._claim(lane, slots))
+            try:
+                await asyncio.sleep(0)  # it is sent
+            except asyncio.CancelledError:
+                following.cancel()
+                raise
+            finally:
+                self._start(claim)
+            claim = await following
+        return None
+
+    def _start(self, claim: _Claim) -> None:
+        if claim.jobs:
+            self._dispatch(claim.jobs, claim.lease)
+
+    async def _claim(self, lane: Lane, slots: int) -> _Claim | None:
+        """Claim once; returns what came of it, None when that is not known."""
         queues = self._open_queues(lane.turn)
-        if not queues:
-            return 0
+        if slots <= 0 or self._stopping or not queues:
+            return _Claim([], 0, full=False)
         limits = [self._holdings.limit(queue) for queue in queues]
         floors = lane.floors.floors(queues)
         lease = secrets.randbits(63)
@@ -131,10 +171,8 @@ class Claimer:
             return None
         lane.turn += 1
         jobs = _note_scans(lane, rows, queues, floors)
-        if jobs:
-            jobs.sort(key=_in_order)
-            self._dispatch(jobs, lease)
-        return len(jobs)
+        jobs.sort(key=_in_order)
+        return _Claim(jobs, lease, full=len(jobs) == slots)
 
     async def _rest(self, *, all_looked: bool) -> None:
         """Nothing was there: say so to the database, look once more, then sleep until there is news or time to look."""
