@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import signal
@@ -19,6 +20,12 @@ from uno_jobs.tasks import task
 @task
 async def noop(number: int) -> int:
     return number
+
+
+@task
+async def how_it_collects() -> tuple[int, bool]:
+    """Return after how many new objects garbage is looked for, and whether what was imported is left out."""
+    return gc.get_threshold()[0], gc.get_freeze_count() > 0
 
 
 @task

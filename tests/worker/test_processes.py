@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from tests.worker import app
 from tests.worker.conftest import LIMIT, Database
@@ -16,8 +18,6 @@ from tests.worker.processes import WORKER_PID, supervisor
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 async def test_two_processes_share_the_work_and_run_each_job_once(database: Database) -> None:
@@ -27,6 +27,18 @@ async def test_two_processes_share_the_work_and_run_each_job_once(database: Data
     rows = await database.connection.fetch("SELECT job_id, outcome::text FROM uno_jobs.attempts")
     assert Counter(row["job_id"] for row in rows) == Counter(ids)
     assert {row["outcome"] for row in rows} == {"succeeded"}
+
+
+@pytest.mark.parametrize(
+    ("module", "result"), [("tests.worker.app", [10_000, True]), ("tests.worker.collecting_app", [1_234, False])]
+)
+async def test_garbage_is_looked_for_rarely_unless_the_application_says_otherwise(
+    database: Database, module: str, result: list[object]
+) -> None:
+    (id_,) = await database.put(app.how_it_collects)
+    async with supervisor(database.url, until_empty=True, app=(module,)) as process:
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 0
+    assert json.loads((await database.job(id_))["result"]) == result
 
 
 async def test_a_killed_worker_is_noticed_its_jobs_released_and_another_started(
