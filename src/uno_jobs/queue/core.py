@@ -54,7 +54,7 @@ class Call(NamedTuple):
     @property
     def by_name(self) -> bool:
         """Whether a task is one that this process does not know."""
-        return None in self.tasks
+        return any(task is None for task in self.tasks)
 
     @property
     def whole(self) -> bool:

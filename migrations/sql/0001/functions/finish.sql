@@ -29,7 +29,11 @@ DECLARE
     v_done uuid[];
     v_final uuid[];
 BEGIN
-    IF cardinality(p_ids) > 0 THEN
+    IF cardinality(p_ids) = 1 THEN
+        -- One alone holds up nobody, and a job's own transaction (see finish_in_transaction) gets no subtransaction.
+        v_done := uno_jobs.finish_unlocked(p_worker, p_ids, p_leases, p_results, p_peaks);
+        v_recorded := coalesce(cardinality(v_done), 0);
+    ELSIF cardinality(p_ids) > 1 THEN
         BEGIN
             PERFORM set_config('lock_timeout', '10ms', true);
             WITH ended AS (
@@ -51,11 +55,11 @@ BEGIN
             v_done := uno_jobs.finish_unlocked(p_worker, p_ids, p_leases, p_results, p_peaks);
             v_recorded := coalesce(cardinality(v_done), 0);
         END;
-        IF v_recorded < cardinality(p_ids) THEN
-            v_final := uno_jobs.finish_parents(p_worker, p_ids, p_leases, p_results, p_peaks);
-            v_recorded := v_recorded + coalesce(cardinality(v_final), 0);
-            v_done := v_done || v_final;
-        END IF;
+    END IF;
+    IF v_recorded < cardinality(p_ids) THEN
+        v_final := uno_jobs.finish_parents(p_worker, p_ids, p_leases, p_results, p_peaks);
+        v_recorded := v_recorded + coalesce(cardinality(v_final), 0);
+        v_done := v_done || v_final;
     END IF;
     IF jsonb_array_length(p_others) > 0 THEN
         SELECT count(*), array_agg(s.id) FILTER (WHERE s.state IN ('failed', 'cancelled')) INTO v_settled, v_final
