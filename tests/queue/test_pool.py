@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from uno_jobs import Queue
+from uno_jobs.errors import DatabaseUnavailable
 from uno_jobs.storage.connections import pool as pools
+from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.connections.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from uno_jobs.storage.connections.link import Steps
 
 SIZE = 3
 
@@ -62,6 +67,36 @@ async def test_an_error_of_a_statement_costs_no_connection(opened: Opened) -> No
             await connection.execute("SELECT * FROM missing")
     await opened.backend()
     assert len(opened.connections) == 1
+
+
+@pytest.mark.parametrize("error", [OSError("cut off"), TimeoutError(), asyncpg.InternalClientError("unexpected")])
+async def test_after_an_error_that_leaves_a_connection_in_doubt_it_is_not_used_again(
+    opened: Opened, error: Exception
+) -> None:
+    with pytest.raises(type(error)):
+        async with opened.pool.lend() as connection:
+            raise error
+    assert connection.is_closed()
+    await opened.backend()
+    assert len(opened.connections) == 2
+
+
+async def test_a_queue_tells_its_pool_what_went_wrong_not_what_it_tells_its_caller(database: Any) -> None:
+    """The caller's error, DatabaseUnavailable, would not say that the connection is in doubt."""
+    seen: list[str] = []
+
+    def steps(error: Exception | None) -> Steps[None]:
+        rows = yield Statement("SELECT pg_backend_pid()::text")
+        seen.append(rows[0][0])
+        if error is not None:
+            raise error
+
+    async with Queue(database.url) as queue:
+        await queue._by_own(steps(None), whole=False)
+        with pytest.raises(DatabaseUnavailable):
+            await queue._by_own(steps(OSError("cut off")), whole=False)
+        await queue._by_own(steps(None), whole=False)
+    assert seen[0] == seen[1] != seen[2]
 
 
 async def test_a_transaction_that_is_left_open_is_not_handed_on(opened: Opened) -> None:

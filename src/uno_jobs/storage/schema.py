@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -18,6 +19,7 @@ MIN_REVISION: Final = 1
 _PLACE: Final = re.compile(r"\buno_jobs\b")
 
 
+@functools.lru_cache(maxsize=64)
 def quote_schema(name: str) -> str:
     """Return a schema's name as SQL writes it.
 
