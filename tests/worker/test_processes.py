@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -30,7 +31,12 @@ async def test_two_processes_share_the_work_and_run_each_job_once(database: Data
 
 
 @pytest.mark.parametrize(
-    ("module", "result"), [("tests.worker.app", [10_000, True]), ("tests.worker.collecting_app", [1_234, False])]
+    ("module", "result"),
+    [
+        ("tests.worker.app", [10_000, True]),
+        ("tests.worker.collecting_app", [1_234, False]),
+        ("tests.worker.uncollected_app", [gc.get_threshold()[0], False]),
+    ],
 )
 async def test_garbage_is_looked_for_rarely_unless_the_application_says_otherwise(
     database: Database, module: str, result: list[object]

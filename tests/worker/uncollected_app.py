@@ -1,0 +1,7 @@
+"""An application that wants no garbage collector; its tasks are those of ``app``."""
+
+import gc
+
+from tests.worker import app as app
+
+gc.disable()
