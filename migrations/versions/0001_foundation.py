@@ -57,6 +57,8 @@ def downgrade(schema: str) -> None:
     ):  # fmt: skip
         execute(f"DROP TABLE {quoted}.{table}", "uno_jobs")
     execute(f"DROP SEQUENCE {quoted}.ready_seq", "uno_jobs")
+    for domain in ("queue_name", "priority"):
+        execute(f"DROP DOMAIN {quoted}.{domain}", "uno_jobs")
     execute(f"DROP TYPE {quoted}.attempt_outcome", "uno_jobs")
     execute(f"DROP TYPE {quoted}.job_state", "uno_jobs")
 

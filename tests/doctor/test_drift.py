@@ -50,6 +50,10 @@ DRIFT = [
     ("ALTER SEQUENCE uno_jobs.ready_seq CACHE 100", "the sequence ready_seq was changed"),
     ("ALTER TYPE uno_jobs.job_state ADD VALUE 'lost'", "the type job_state was changed"),
     (
+        "ALTER DOMAIN uno_jobs.priority DROP CONSTRAINT priority_is_0_to_9",
+        "the type priority was changed: 'smallint CHECK (((VALUE >= 0) AND (VALUE <= 9)))' is now 'smallint'",
+    ),
+    (
         "CREATE FUNCTION uno_jobs.cancel(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'",
         "the function cancel(integer) was added",
     ),

@@ -29,6 +29,9 @@ _PARTS = {
         SELECT p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prosrc,
                p.provolatile::text, p.prosecdef, p.proparallel::text, p.proconfig, obj_description(p.oid, 'pg_proc')
         FROM pg_proc p WHERE p.pronamespace = $1::regnamespace ORDER BY 1, 2""",
+    "domains": """
+        SELECT t.typname, format_type(t.typbasetype, t.typtypmod), obj_description(t.oid, 'pg_type')
+        FROM pg_type t WHERE t.typnamespace = $1::regnamespace AND t.typtype = 'd' ORDER BY 1""",
     "enums": """
         SELECT t.typname, array_agg(e.enumlabel::text ORDER BY e.enumsortorder), obj_description(t.oid, 'pg_type')
         FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid

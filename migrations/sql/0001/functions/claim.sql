@@ -123,7 +123,7 @@ BEGIN
             WHERE l.ctid = ANY (v_all)
             RETURNING l.id, l.seq, l.attempt, l.failures, l.lost, l.suspect
         )
-        SELECT s.id, j.queue, j.priority, s.seq, NULL::bigint,
+        SELECT s.id, j.queue::text, j.priority::smallint, s.seq, NULL::bigint,
                j.task, j.version, j.args::text, j.kwargs::text, j.metadata::text,
                s.attempt, s.failures, s.lost, s.suspect,
                j.created_at, j.run_at, v_now, j.workflow_id,

@@ -23,7 +23,7 @@ BEGIN
     FROM (SELECT FROM uno_jobs.outcomes o WHERE o.finished_at > v_since LIMIT 10001) c;
     IF v_found <= 10000 THEN
         RETURN QUERY
-        SELECT j.queue, count(*) FILTER (WHERE o.state = 'succeeded'), count(*) FILTER (WHERE o.state = 'failed'),
+        SELECT j.queue::text, count(*) FILTER (WHERE o.state = 'succeeded'), count(*) FILTER (WHERE o.state = 'failed'),
                count(*) FILTER (WHERE o.state = 'cancelled'), false
         FROM uno_jobs.outcomes o JOIN uno_jobs.jobs j ON j.id = o.id
         WHERE o.finished_at > v_since GROUP BY j.queue;
@@ -35,7 +35,7 @@ BEGIN
     FROM uno_jobs.outcomes o TABLESAMPLE SYSTEM (v_part) REPEATABLE (v_seed) WHERE o.finished_at > v_since;
     v_every := greatest(1, ceil(v_found / 2000.0));
     RETURN QUERY
-    SELECT j.queue,
+    SELECT j.queue::text,
            round(count(*) FILTER (WHERE s.state = 'succeeded') * v_every * 100 / v_part::numeric)::bigint,
            round(count(*) FILTER (WHERE s.state = 'failed') * v_every * 100 / v_part::numeric)::bigint,
            round(count(*) FILTER (WHERE s.state = 'cancelled') * v_every * 100 / v_part::numeric)::bigint,

@@ -59,6 +59,11 @@ AS $$
     SELECT 'type', y.typname::text, (SELECT string_agg(e.enumlabel::text, ', ' ORDER BY e.enumsortorder)
                                      FROM pg_catalog.pg_enum e WHERE e.enumtypid = y.oid)
     FROM pg_catalog.pg_type y WHERE y.typnamespace = 'uno_jobs'::regnamespace AND y.typtype = 'e'
+    UNION ALL
+    SELECT 'type', y.typname::text, pg_catalog.concat_ws(' ', pg_catalog.format_type(y.typbasetype, y.typtypmod), (
+        SELECT string_agg(pg_catalog.pg_get_constraintdef(k.oid), ' ' ORDER BY k.conname)
+        FROM pg_catalog.pg_constraint k WHERE k.contypid = y.oid))
+    FROM pg_catalog.pg_type y WHERE y.typnamespace = 'uno_jobs'::regnamespace AND y.typtype = 'd'
 $$;
 COMMENT ON FUNCTION uno_jobs.schema_definitions() IS
     'What this schema holds now, each thing with its definition; compare schema_objects, which says what the migrations made.';

@@ -1,5 +1,5 @@
 CREATE VIEW uno_jobs.failed_jobs AS
-SELECT o.id, j.task, j.version, j.queue, o.finished_at, o.attempt AS attempts, o.error_type, o.error,
+SELECT o.id, j.task, j.version, j.queue::text, o.finished_at, o.attempt AS attempts, o.error_type, o.error,
        (SELECT t.traceback FROM uno_jobs.attempts t WHERE t.job_id = o.id ORDER BY t.attempt DESC LIMIT 1) AS traceback,
        j.args, j.kwargs, coalesce(j.metadata, '{}') AS metadata
 FROM uno_jobs.outcomes o

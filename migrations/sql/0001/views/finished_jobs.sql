@@ -1,5 +1,5 @@
 CREATE VIEW uno_jobs.finished_jobs AS
-SELECT o.id, o.state, j.task, j.version, j.queue, j.priority, o.attempt, o.failures, o.lost, j.created_at,
+SELECT o.id, o.state, j.task, j.version, j.queue::text, j.priority::smallint, o.attempt, o.failures, o.lost, j.created_at,
        j.run_at AS scheduled_at, o.started_at, o.finished_at, j.workflow_id, o.error_type, o.error, o.cancelled_because,
        o.result, j.args, j.kwargs, coalesce(j.metadata, '{}') AS metadata
 FROM uno_jobs.outcomes o

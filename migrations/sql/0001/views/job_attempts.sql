@@ -1,5 +1,5 @@
 CREATE VIEW uno_jobs.job_attempts AS
-SELECT a.job_id, j.task, j.version, j.queue, a.attempt, a.outcome, a.started_at, a.finished_at, a.worker_id, w.hostname, w.pid,
+SELECT a.job_id, j.task, j.version, j.queue::text, a.attempt, a.outcome, a.started_at, a.finished_at, a.worker_id, w.hostname, w.pid,
        a.error_type, a.error, a.traceback, a.peak_memory, a.error_after_commit
 FROM uno_jobs.attempts a
 LEFT JOIN uno_jobs.jobs j ON j.id = a.job_id

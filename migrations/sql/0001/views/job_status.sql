@@ -1,7 +1,7 @@
 CREATE VIEW uno_jobs.job_status AS
 SELECT j.id,
        coalesce(l.state, o.state) AS state,
-       j.task, j.version, j.queue, j.priority,
+       j.task, j.version, j.queue::text, j.priority::smallint,
        coalesce(l.attempt, o.attempt) AS attempt,
        coalesce(l.failures, o.failures) AS failures,
        coalesce(l.lost, o.lost) AS lost,

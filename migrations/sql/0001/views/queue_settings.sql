@@ -1,6 +1,6 @@
 -- Costs nothing whatever the backlog, where queue_status counts.
 CREATE VIEW uno_jobs.queue_settings AS
-SELECT q.name AS queue, q.paused_at, q.paused_by, q.pause_reason, q.weight
+SELECT q.name::text AS queue, q.paused_at, q.paused_by, q.pause_reason, q.weight
 FROM uno_jobs.queues q;
 COMMENT ON VIEW uno_jobs.queue_settings IS 'Each queue that has been given settings, without counting its jobs.';
 COMMENT ON COLUMN uno_jobs.queue_settings.queue IS 'The queue.';

@@ -1,5 +1,5 @@
 CREATE VIEW uno_jobs.running_jobs AS
-SELECT l.id, j.task, j.version, j.queue, j.priority, l.attempt, l.started_at,
+SELECT l.id, j.task, j.version, j.queue::text, j.priority::smallint, l.attempt, l.started_at,
        uno_jobs.clock() - l.started_at AS running_for,
        l.worker_id, w.hostname, w.pid, p.fraction AS progress, p.message AS progress_message, j.args, j.kwargs,
        coalesce(j.metadata, '{}') AS metadata

@@ -1,5 +1,5 @@
 CREATE VIEW uno_jobs.unfinished_jobs AS
-SELECT l.id, l.state, j.task, j.version, j.queue, j.priority, l.attempt, l.failures, j.created_at,
+SELECT l.id, l.state, j.task, j.version, j.queue::text, j.priority::smallint, l.attempt, l.failures, j.created_at,
        CASE WHEN l.state = 'scheduled' THEN l.run_at END AS next_attempt_at,
        l.started_at, l.expires_at, l.worker_id,
        l.unique_key AS held_key,

@@ -1,6 +1,6 @@
 -- OFFSET 0: see workflow_status.
 CREATE VIEW uno_jobs.workflow_steps AS
-SELECT j.workflow_id, j.id, j.task, j.queue,
+SELECT j.workflow_id, j.id, j.task, j.queue::text,
        coalesce(l.state, o.state) AS state,
        coalesce(l.attempt, o.attempt) AS attempt,
        coalesce(l.failures, o.failures) AS failures,
