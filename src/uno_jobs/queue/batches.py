@@ -12,7 +12,6 @@ from uno_jobs.storage.schema import quote_schema
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uno_jobs.queue.options import JobOptions
     from uno_jobs.queue.requests import EnqueueRequest
     from uno_jobs.storage.connections.link import Rows, Steps, Value
 
@@ -92,18 +91,26 @@ def insert(schema: str, requests: Sequence[EnqueueRequest], *, notify: bool) -> 
     return placed
 
 
-def _insert_plain(sql: str, requests: Sequence[EnqueueRequest], notify: bool) -> Steps[None]:
+def single(sql: str, request: EnqueueRequest, *, notify: bool) -> Statement | None:
+    """Return the statement that stores one plain job which starts at once; None: it is not one."""
+    options, id_, args, kwargs, _, _ = request
+    if not (options.plain and options.at_once):
+        return None
     wake = "true" if notify else "false"
-    if len(requests) == 1 and _at_once(requests[0].options):
-        options, id_, args, kwargs, _, _ = requests[0]
-        yield Statement(
-            _for_schema(_SINGLE, sql),
-            (id_, options.task, options.version, options.queue, options.priority, args, kwargs, options.metadata, wake),
-        )
+    return Statement(
+        _for_schema(_SINGLE, sql),
+        (id_, options.task, options.version, options.queue, options.priority, args, kwargs, options.metadata, wake),
+    )
+
+
+def _insert_plain(sql: str, requests: Sequence[EnqueueRequest], notify: bool) -> Steps[None]:
+    if len(requests) == 1 and (statement := single(sql, requests[0], notify=notify)) is not None:
+        yield statement
         return
+    wake = "true" if notify else "false"
     for start in range(0, len(requests), CHUNK):
         chunk = requests[start : start + CHUNK]
-        if _at_once(chunk[0].options) and _alike(chunk):
+        if chunk[0].options.at_once and _alike(chunk):
             yield Statement(_for_schema(_ALIKE, sql), (*_alike_columns(chunk), wake))
         else:
             yield Statement(_for_schema(_PLAIN, sql), (*_columns(chunk), wake))
@@ -157,10 +164,6 @@ def _refuse_duplicates(requests: Sequence[EnqueueRequest], places: list[int], pl
             raise DuplicateJob(
                 f"job {placed[place].id} of task {options.task!r} {held}{advice}", job_id=placed[place].id
             )
-
-
-def _at_once(options: JobOptions) -> bool:
-    return options.delay is None and options.run_at is None and options.expires is None
 
 
 def _alike(chunk: Sequence[EnqueueRequest]) -> bool:

@@ -163,6 +163,13 @@ class QueueCore:
             call.requests[:] = requests
         return (yield from batches.insert(self.schema, requests, notify=call.notify and not two_phase))
 
+    def at_once(self, call: Call) -> Statement | None:
+        """Return the statement that is all that a call needs on a connection of the queue's; None: there is more to it."""
+        if call.connection is not None or not self._checked or len(call.requests) != 1:
+            return None
+        request = call.requests[0]
+        return batches.single(self._sql, request, notify=call.notify) if isinstance(request, EnqueueRequest) else None
+
     def check_steps(self) -> Steps[None]:
         """Refuse a server or a schema that this code cannot work with; once for each queue.
 

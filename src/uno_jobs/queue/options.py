@@ -112,6 +112,8 @@ class JobOptions(NamedTuple):
     on_duplicate: str
     plain: bool
     """The job cannot meet another: it has neither a key nor an id of the caller's."""
+    at_once: bool
+    """The job is ready from the start, and stays so."""
 
 
 def check_options(options: Mapping[str, Any]) -> Asked:
@@ -155,6 +157,7 @@ def join(definition: Definition, asked: Asked) -> JobOptions:
         key_until_start=own.key_until_start,
         on_duplicate=asked.on_duplicate or own.on_duplicate,
         plain=not unique and asked.id is None,
+        at_once=asked.delay is None and asked.run_at is None and asked.expires is None and own.expires is None,
     )
 
 

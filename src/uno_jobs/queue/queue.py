@@ -249,6 +249,11 @@ class Queue(SteeredQueue):
 
     async def store(self, call: Call) -> list[Placed] | None:
         """Store the jobs of a checked call on the queue's own connection, or on that handed in."""
+        statement = self.at_once(call)
+        if statement is not None:
+            with self._translating:
+                await self._own.fetch(statement)
+            return None
         if call.connection is None:
             return await self._by_own(self.enqueue_steps(call, two_phase=False), whole=call.whole)
         return await self._by(

@@ -54,12 +54,13 @@ them: an address must stay that dict's, though a generator lets its signatures g
 class Registered:
     """A task of this process."""
 
-    __slots__ = ("_bind", "_task", "defaults", "plain")
+    __slots__ = ("_bind", "_plain", "defaults", "plain", "task")
 
     def __init__(self, task: AnyTask) -> None:
         config = task.config
-        self._task = task
+        self.task = task
         self._bind = task.parameters.dump
+        self._plain = task.parameters.dump_plain
         self.defaults = Defaults(
             config.name,
             config.version,
@@ -75,10 +76,12 @@ class Registered:
 
     def bind(self, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], options: JobOptions) -> Arguments:
         """See ``Definition``."""
+        if not options.unique and (text := self._plain(args, kwargs)) is not None:
+            return text, "{}", None, None
         bound = self._bind(args, kwargs)
         if not options.unique:
             return bound.args_json, bound.kwargs_json, None, None
-        key = options.unique_key or self._task.unique_key_of(bound)
+        key = options.unique_key or self.task.unique_key_of(bound)
         return bound.args_json, bound.kwargs_json, key, bound.named_json if key is None else None
 
 
@@ -101,6 +104,9 @@ class Requests:
             InvalidOption, InvalidArguments, NotSerializable, PayloadTooLarge: The call is wrong.
         """
         given, named = check_arguments(args, kwargs)
+        known = self._registered.get(id(task))
+        if known is not None and not options:
+            return self.make(known.plain, given, named), known.task
         if isinstance(task, Signature):
             signature = cast("Signature[Any]", task)
             given = [*signature.args, *given]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,22 @@ class Parameters:
                 return tuple(values), {}
         return self._convert(args, kwargs, Parameter.restore, unchecked=unchecked)
 
+    def dump_plain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+        """Write positional arguments as JSON where they are stored as they are, as most calls have it.
+
+        Returns:
+            None if ``dump`` has to look at them: to convert one, or to say what is wrong.
+        """
+        if kwargs or not self._least <= len(args) <= self._most:
+            return None
+        for (exact, _), value in zip(self._accept, args, strict=False):
+            if exact is not None and type(value) not in exact:
+                return None
+        try:
+            return to_json(args)
+        except NotSerializable:
+            return None
+
     def dump(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
         """Check a caller's arguments and write them as JSON.
 
@@ -119,27 +136,20 @@ class Parameters:
             InvalidArguments: They do not fit; the message names the parameter.
             NotSerializable: One cannot be stored as JSON; the message names the parameter.
         """
+        text = self.dump_plain(args, kwargs)
+        if text is not None:
+            return BoundArguments(self, tuple(args), {}, (text, "{}"))
         values: tuple[Any, ...] | None = None
         named: dict[str, Any] = {}
         if not kwargs and self._least <= len(args) <= self._most:
-            checked: list[Any] = []
-            plain = True
-            try:
-                for (exact, check), value in zip(self._accept, args, strict=False):
-                    if exact is None or type(value) in exact:
-                        checked.append(value)
-                    else:
-                        checked.append(check(value))
-                        plain = False
-                values = tuple(checked)
-                if plain:
-                    return BoundArguments(self, values, named, (to_json(checked), "{}"))
-            except (ValidationError, NotSerializable):
-                values = None  # below, where the parameter is named
+            with contextlib.suppress(ValidationError, NotSerializable):  # below, where the parameter is named
+                values = tuple(
+                    value if exact is None or type(value) in exact else check(value)
+                    for (exact, check), value in zip(self._accept, args, strict=False)
+                )
         if values is None:
             values, named = self._convert(args, kwargs, Parameter.accept)
-        texts = self._texts(values, named)
-        return BoundArguments(self, values, named, texts)
+        return BoundArguments(self, values, named, self._texts(values, named))
 
     def dump_partial(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], places: Sequence[Parameter]

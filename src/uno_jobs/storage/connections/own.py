@@ -38,6 +38,10 @@ class Own(Protocol):
         """Return a context manager that lends a connection, opened; work is committed when it ends well."""
         ...
 
+    async def fetch(self, statement: Statement) -> Rows:
+        """Run one statement, in a transaction of its own."""
+        ...
+
     async def listen(self) -> Any:
         """Return a new asyncpg connection for LISTEN, the caller's to close.
 
@@ -49,6 +53,15 @@ class Own(Protocol):
     async def close(self) -> None:
         """Close what was opened in this event loop."""
         ...
+
+
+class FetchesByLink:
+    """Runs one statement as it would run several."""
+
+    async def fetch(self: Own, statement: Statement) -> Rows:
+        """See ``Own``."""
+        async with self.link() as link:
+            return await link.fetch(statement)
 
 
 class UrlConnections:
@@ -64,6 +77,18 @@ class UrlConnections:
         """See ``Own``. A single statement is a transaction of its own: idle until somebody begins."""
         return LinkLoan(self._pool())
 
+    async def fetch(self, statement: Statement) -> Rows:
+        """See ``Own``."""
+        pool = self._pool()
+        connection = await pool.take()
+        try:
+            rows = await connection.fetch(statement.sql, *statement.args)
+        except BaseException as error:
+            await pool.give_back(connection, error)
+            raise
+        pool.keep(connection)
+        return rows
+
     async def listen(self) -> Any:
         """See ``Own``."""
         return await connect(self._url, self._schema, name="uno-jobs results")
@@ -75,11 +100,10 @@ class UrlConnections:
             await pool.close()
 
     def _pool(self) -> Pool:
-        pools = self._mine()
         loop = asyncio.get_running_loop()
-        pool = pools.get(loop)
-        if pool is None:
-            pool = pools[loop] = Pool(self._connect, MAX_CONNECTIONS)
+        pool = self._pools.get(loop)
+        if pool is None or self._pid != os.getpid():
+            pool = self._mine()[loop] = Pool(self._connect, MAX_CONNECTIONS)
         return pool
 
     def _mine(self) -> Pools:
@@ -106,7 +130,7 @@ class LinkLoan(Loan):
         return AsyncpgLink(self._connection, idle=True)
 
 
-class PoolerConnections(UrlConnections):
+class PoolerConnections(FetchesByLink, UrlConnections):
     """The same through a transaction pooler: all that is done on a connection that is lent is one transaction."""
 
     @contextlib.asynccontextmanager
@@ -124,7 +148,7 @@ class PoolerConnections(UrlConnections):
         return await connect_raw(self._url, name=NAME)
 
 
-class AsyncEngineConnections:
+class AsyncEngineConnections(FetchesByLink):
     """The connections of an async engine, with whatever its makers set: certificates, passwords that change."""
 
     def __init__(self, engine: AsyncEngine, schema: str) -> None:
@@ -151,7 +175,7 @@ class AsyncEngineConnections:
         """See ``Own``: the engine is its maker's to dispose of."""
 
 
-class EngineConnections:
+class EngineConnections(FetchesByLink):
     """The connections of a synchronous engine; on an event loop they are used on threads."""
 
     def __init__(self, engine: Engine, schema: str) -> None:

@@ -61,16 +61,20 @@ class Pool:
         into being afterwards.
         """
         sound = error is None or (isinstance(error, Exception) and not isinstance(error, _BROKEN))
+        if connection.is_closed() or (sound and not connection.is_in_transaction()):
+            self.keep(connection)
+            return
         try:
-            if connection.is_closed():
-                return
-            if sound and not connection.is_in_transaction():
-                self._idle.append((time.monotonic(), connection))
-                return
             # It goes on when the caller is cancelled once more.
             await asyncio.shield(self._discard(connection))
         finally:
             self._places.release()
+
+    def keep(self, connection: Any) -> None:
+        """Keep a connection that is in no transaction for the next, unless it was closed."""
+        if not connection.is_closed():
+            self._idle.append((time.monotonic(), connection))
+        self._places.release()
 
     async def close(self) -> None:
         """Close all connections; waits for those that are lent."""
