@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from uno_jobs import Queue
-from uno_jobs.errors import DatabaseUnavailable
+from uno_jobs.errors import DatabaseUnavailable, SchemaNotInstalled
 from uno_jobs.storage.connections import pool as pools
 from uno_jobs.storage.connections.link import Statement
 from uno_jobs.storage.connections.pool import Pool
@@ -189,3 +189,43 @@ async def test_closing_waits_for_what_is_lent(opened: Opened) -> None:
         assert not closing.done()
     await closing
     assert opened.connections[0].is_closed()
+
+
+async def test_a_cancelled_enqueue_has_ended_when_the_caller_goes_on(database: Any, tasks: Any) -> None:
+    active = (
+        "SELECT count(*) FILTER (WHERE state = 'active') FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = 'uno-jobs queue'"
+    )
+    async with Queue(database.url) as queue:
+        await queue.enqueue(tasks.add, [1, 2])  # from here on, one plain job is one statement on the pool's connection
+        async with database.connection.transaction():
+            await database.connection.execute("LOCK TABLE uno_jobs.live_jobs IN EXCLUSIVE MODE")
+            enqueue = asyncio.create_task(queue.enqueue(tasks.add, [3, 4]))
+            await database.wait_for_waiting()
+            enqueue.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await enqueue
+            assert await database.connection.fetchval(active) == 0
+        await queue.enqueue(tasks.add, [5, 6])
+    rows = await database.connection.fetch("SELECT args::text FROM uno_jobs.jobs ORDER BY id")
+    assert [row[0] for row in rows] == ["[1, 2]", "[5, 6]"]
+
+
+async def test_what_the_database_says_of_an_enqueue_is_translated_and_costs_no_connection(
+    database: Any, tasks: Any
+) -> None:
+    backends = (
+        "SELECT array_agg(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = 'uno-jobs queue'"
+    )
+    async with Queue(database.url) as queue:
+        await queue.enqueue(tasks.add, [1, 2])
+        before = await database.connection.fetchval(backends)
+        await database.connection.execute("ALTER TABLE uno_jobs.live_jobs RENAME TO away")
+        try:
+            with pytest.raises(SchemaNotInstalled):
+                await queue.enqueue(tasks.add, [3, 4])
+        finally:
+            await database.connection.execute("ALTER TABLE uno_jobs.away RENAME TO live_jobs")
+        await queue.enqueue(tasks.add, [5, 6])
+        assert await database.connection.fetchval(backends) == before

@@ -164,7 +164,7 @@ class QueueCore:
         return (yield from batches.insert(self.schema, requests, notify=call.notify and not two_phase))
 
     def at_once(self, call: Call) -> Statement | None:
-        """Return the statement that is all that a call needs on a connection of the queue's; None: there is more to it."""
+        """Return the statement that is all a call needs on a connection of the queue's; None: there is more to it."""
         if call.connection is not None or not self._checked or len(call.requests) != 1:
             return None
         request = call.requests[0]
