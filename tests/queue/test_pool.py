@@ -198,14 +198,16 @@ async def test_a_cancelled_enqueue_has_ended_when_the_caller_goes_on(database: A
     )
     async with Queue(database.url) as queue:
         await queue.enqueue(tasks.add, [1, 2])  # from here on, one plain job is one statement on the pool's connection
-        async with database.connection.transaction():
-            await database.connection.execute("LOCK TABLE uno_jobs.live_jobs IN EXCLUSIVE MODE")
+        locker = await asyncpg.connect(database.url)
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE uno_jobs.live_jobs IN EXCLUSIVE MODE")
             enqueue = asyncio.create_task(queue.enqueue(tasks.add, [3, 4]))
             await database.wait_for_waiting()
             enqueue.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await enqueue
             assert await database.connection.fetchval(active) == 0
+        await locker.close()
         await queue.enqueue(tasks.add, [5, 6])
     rows = await database.connection.fetch("SELECT args::text FROM uno_jobs.jobs ORDER BY id")
     assert [row[0] for row in rows] == ["[1, 2]", "[5, 6]"]
