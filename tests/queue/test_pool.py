@@ -192,12 +192,13 @@ async def test_closing_waits_for_what_is_lent(opened: Opened) -> None:
 
 
 async def test_a_cancelled_enqueue_has_ended_when_the_caller_goes_on(database: Any, tasks: Any) -> None:
-    active = (
-        "SELECT count(*) FILTER (WHERE state = 'active') FROM pg_stat_activity "
+    sessions = (
+        "SELECT count(*) FILTER (WHERE state = 'active'), array_agg(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name = 'uno-jobs queue'"
     )
     async with Queue(database.url) as queue:
         await queue.enqueue(tasks.add, [1, 2])  # from here on, one plain job is one statement on the pool's connection
+        _, before = await database.connection.fetchrow(sessions)
         locker = await asyncpg.connect(database.url)
         async with locker.transaction():
             await locker.execute("LOCK TABLE uno_jobs.live_jobs IN EXCLUSIVE MODE")
@@ -206,9 +207,11 @@ async def test_a_cancelled_enqueue_has_ended_when_the_caller_goes_on(database: A
             enqueue.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await enqueue
-            assert await database.connection.fetchval(active) == 0
+            assert await database.connection.fetchval(sessions) == 0
         await locker.close()
         await queue.enqueue(tasks.add, [5, 6])
+        _, after = await database.connection.fetchrow(sessions)
+    assert not {*before} & {*after}
     rows = await database.connection.fetch("SELECT args::text FROM uno_jobs.jobs ORDER BY id")
     assert [row[0] for row in rows] == ["[1, 2]", "[5, 6]"]
 
