@@ -22,6 +22,8 @@ class Statement(NamedTuple):
 
     sql: str
     args: tuple[Value, ...] = ()
+    ahead: bool = False
+    """Nobody waits for its rows: what the steps do next is done while it runs. It ends before the next one begins."""
 
 
 Rows = list[tuple[Any, ...]]
