@@ -7,11 +7,12 @@ keeps, after so many jobs went through; and four long transactions that read, wh
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import asyncpg
 from _common import arguments, benchmark_database, median, run, show, surroundings
-from _worlds import databases, fill_with, pinned, rate, running, tidy
+from _worlds import Finished, databases, fill_with, pinned, rate, running, tidy
 
 
 async def measure_depth(
@@ -64,32 +65,28 @@ async def measure_readers(url: str, seconds: int) -> dict[str, Any]:
 
     async def keep_full() -> None:
         # A little at a time, and without a look at the queue, whose dead rows only a worker knows to pass over.
-        filled = done = 0
-        counted = await filler.fetchval("SELECT clock_timestamp()")
+        filled = left = 0
+        finished = await Finished.from_now(filler)
         while not stop.is_set():
-            if filled - done < BACKLOG:
+            if left < BACKLOG:
                 await fill_with(filler, "ready", FILL, start=filled + 1)
                 filled += FILL
+                left += FILL
                 continue
             await asyncio.sleep(0.05)
-            more, counted = await filler.fetchrow(
-                "SELECT count(*), n.until FROM (SELECT clock_timestamp() - interval '1 second' AS until) n, "
-                "uno_jobs.outcomes WHERE finished_at > $1 AND finished_at <= n.until GROUP BY n.until",
-                counted,
-            ) or (0, counted)
-            done += more
+            left -= await finished.more()
+
+    counted = await Finished.from_now(hand)
 
     async def rates(count: int) -> list[float]:
         found: list[float] = []
+        await counted.more()
+        before = time.perf_counter()
         for _ in range(count):
-            before = await hand.fetchval("SELECT clock_timestamp()")
             await asyncio.sleep(1)
-            done, span = await hand.fetchrow(
-                "SELECT count(*), extract(epoch FROM clock_timestamp() - $1)::float FROM uno_jobs.outcomes "
-                "WHERE finished_at > $1",
-                before,
-            )
-            found.append(done / span)
+            done, now = await counted.more(), time.perf_counter()
+            found.append(done / (now - before))
+            before = now
         return found
 
     filling = asyncio.create_task(keep_full())
