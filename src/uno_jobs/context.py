@@ -10,6 +10,7 @@ from uuid import UUID
 
 from uno_jobs.answers import Added, Answer, Reported
 from uno_jobs.errors import InvalidOption, JobAlreadyFinished, NoCurrentJob, TransactionNotAvailable
+from uno_jobs.moments import moment
 from uno_jobs.storable import check_text, from_json
 
 if TYPE_CHECKING:
@@ -72,14 +73,16 @@ class Job:
 
     __slots__ = (
         "_args",
+        "_created_at",
         "_kwargs",
         "_metadata",
+        "_scheduled_at",
+        "_started_at",
         "additions",
         "attempt",
         "before",
         "cancel_requested",
         "control",
-        "created_at",
         "error",
         "failures",
         "id",
@@ -88,8 +91,6 @@ class Job:
         "over",
         "priority",
         "queue",
-        "scheduled_at",
-        "started_at",
         "task",
         "transaction_state",
         "version",
@@ -109,9 +110,9 @@ class Job:
         args: str | list[Any],
         kwargs: str | dict[str, Any],
         metadata: str | dict[str, Any],
-        created_at: datetime,
-        scheduled_at: datetime | None,
-        started_at: datetime,
+        created_at: datetime | bytes,
+        scheduled_at: datetime | bytes | None,
+        started_at: datetime | bytes,
         workflow_id: UUID | None = None,
         lease: int = 0,
         control: JobControl | None = None,
@@ -133,12 +134,9 @@ class Job:
         self._args = args
         self._kwargs = kwargs
         self._metadata = metadata
-        self.created_at = created_at
-        """When it was enqueued, by the database's clock."""
-        self.scheduled_at = scheduled_at
-        """When it was due, if it was to wait."""
-        self.started_at = started_at
-        """When this attempt was claimed, by the database's clock."""
+        self._created_at = created_at
+        self._scheduled_at = scheduled_at
+        self._started_at = started_at
         self.workflow_id = workflow_id
         self.lease = lease
         """The attempt's identity; internal to the worker."""
@@ -156,6 +154,21 @@ class Job:
         """What it has added by ``then``; internal."""
         self.over = False
         """Its outcome stands, and this is one of its hooks; internal."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was enqueued, by the database's clock."""
+        return moment(self._created_at)
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """When it was due, if it was to wait."""
+        return None if self._scheduled_at is None else moment(self._scheduled_at)
+
+    @property
+    def started_at(self) -> datetime:
+        """When this attempt was claimed, by the database's clock."""
+        return moment(self._started_at)
 
     @property
     def args(self) -> list[Any]:

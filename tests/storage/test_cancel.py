@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from tests.storage.plans import explained
+from uno_jobs.moments import moment
 
 if TYPE_CHECKING:
     from tests.storage.lab import Lab
@@ -81,7 +82,7 @@ async def test_a_retry_that_waits_ends_with_its_past(lab: Lab) -> None:
         outcome["error_type"],
     ) == (
         *("cancelled", 1, 1),
-        job["started_at"],
+        moment(job["started_at"]),
         None,
     )
     assert await lab.attempts(id_) == ["retried"]

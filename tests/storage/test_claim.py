@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from uno_jobs.moments import moment
+
 if TYPE_CHECKING:
     from tests.storage.lab import Lab
 
@@ -22,8 +24,8 @@ async def test_a_claimed_job_carries_all_that_its_run_needs(lab: Lab) -> None:
     assert (job["id"], job["queue"], job["priority"], job["task"], job["version"]) == (id_, "q", 3, "t", "1")
     assert (job["args"], job["kwargs"], job["metadata"]) == ('[1, "two"]', "{}", None)
     assert (job["attempt"], job["failures"], job["lost"], job["suspect"]) == (1, 0, 0, False)
-    assert (job["created_at"], job["run_at"], job["workflow_id"]) == (asked["created_at"], None, None)
-    assert job["started_at"] == live["started_at"]
+    assert (moment(job["created_at"]), job["run_at"], job["workflow_id"]) == (asked["created_at"], None, None)
+    assert moment(job["started_at"]) == live["started_at"]
     assert (live["state"], live["worker_id"], live["lease"]) == ("running", hand.id, hand.leases[id_])
 
 

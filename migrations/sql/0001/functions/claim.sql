@@ -8,6 +8,9 @@
 -- Shares are equal, the first in turn taking what does not divide, unless queues have weights: then what does not divide is
 -- left to chance, so that also workers whose slots come free one by one keep to the weights, and every queue gets its turn.
 --
+-- Times are as the protocol sends them, microseconds since 2000 in eight bytes: most tasks never look at them, and bytes are
+-- read ten times as fast.
+--
 -- Picking, marking and reading jobs are three statements. Reading last, with a fresh snapshot, sees a replace that
 -- was committed before the row was locked. Planner switches: a plan made while the table was empty must not sort.
 CREATE FUNCTION uno_jobs.claim(
@@ -16,7 +19,7 @@ CREATE FUNCTION uno_jobs.claim(
     id uuid, queue text, priority smallint, seq bigint, scan_us bigint,
     task text, version text, args text, kwargs text, metadata text,
     attempt integer, failures integer, lost smallint, suspect boolean,
-    created_at timestamptz, run_at timestamptz, started_at timestamptz, workflow_id uuid, before text
+    created_at bytea, run_at bytea, started_at bytea, workflow_id uuid, before text
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = uno_jobs, pg_temp
@@ -29,6 +32,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := uno_jobs.clock();
+    v_sent bytea := timestamptz_send(v_now);
     v_free integer := p_slots;
     v_left integer[] := p_limits;
     v_queues integer := cardinality(p_queues);
@@ -126,7 +130,7 @@ BEGIN
         SELECT s.id, j.queue::text, j.priority::smallint, s.seq, NULL::bigint,
                j.task, j.version, j.args::text, j.kwargs::text, j.metadata::text,
                s.attempt, s.failures, s.lost, s.suspect,
-               j.created_at, j.run_at, v_now, j.workflow_id,
+               timestamptz_send(j.created_at), timestamptz_send(j.run_at), v_sent, j.workflow_id,
                CASE WHEN j.step IS NOT NULL THEN coalesce(
                    -- What step_input would answer where there is no flow, spared the call.
                    (SELECT '{"flow": {}, "previous": ' || o.result::text || '}'
