@@ -10,11 +10,24 @@ import asyncpg
 import pytest
 
 from tests.storage.workflows import Node, put_workflow
+from uno_jobs.moments import moment
 
 if TYPE_CHECKING:
     from tests.storage.lab import Lab
 
 pytestmark = pytest.mark.server_versions
+
+
+@pytest.mark.parametrize(("count", "awaited"), [(1, False), (3, False), (3, True)])
+async def test_results_that_are_left_out_are_null(lab: Lab, count: int, awaited: bool) -> None:
+    nodes = [*[Node()] * count, Node(tuple(range(count)))]
+    ids = (await put_workflow(lab, nodes))[:count] if awaited else await lab.put(count)
+    hand = await lab.hand()
+    await hand.claim()
+    given = ["1"][: count - 1]
+    assert await hand.gateway.finish(hand.id, ids, [hand.leases[id_] for id_ in ids], given, "[]") == []
+    rows = await lab.eye.fetch("SELECT id, result::text FROM uno_jobs.outcomes")
+    assert dict(rows) == dict(zip(ids, [*given, *["null"] * count], strict=False))
 
 
 async def test_a_success_moves_the_job_to_its_outcome(lab: Lab) -> None:
@@ -27,11 +40,11 @@ async def test_a_success_moves_the_job_to_its_outcome(lab: Lab) -> None:
     assert outcome is not None
     assert (outcome["state"], outcome["attempt"], outcome["failures"], outcome["lost"]) == ("succeeded", 1, 0, 0)
     assert json.loads(outcome["result"]) == {"n": [1, None]}
-    assert outcome["started_at"] == job["started_at"]
+    assert outcome["started_at"] == moment(job["started_at"])
     assert outcome["finished_at"] >= outcome["started_at"]
     attempt = await lab.one("SELECT * FROM uno_jobs.attempts")
     assert (attempt["job_id"], attempt["lease"], attempt["worker_id"]) == (id_, hand.leases[id_], hand.id)
-    assert (attempt["attempt"], attempt["outcome"], attempt["started_at"]) == (1, "succeeded", job["started_at"])
+    assert (attempt["attempt"], attempt["outcome"], attempt["started_at"]) == (1, "succeeded", outcome["started_at"])
 
 
 @pytest.mark.parametrize("awaited", [False, True])

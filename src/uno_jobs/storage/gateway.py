@@ -76,7 +76,7 @@ class Gateway:
     ) -> list[asyncpg.Record]:
         """Record ended attempts; returns (id, lease, fate) of those that were not recorded: stale or locked.
 
-        ``peaks`` are peak memories, in bytes; it goes with ``ids`` and may end before them.
+        ``results`` and ``peaks`` (peak memories, in bytes) go with ``ids`` and may end before them: the rest are null.
         """
         return await self._rows(
             "SELECT * FROM {}.finish($1, $2, $3, $4, $5, $6)", worker, ids, leases, results, others, peaks

@@ -156,9 +156,9 @@ class Completer:
 
 
 def _size(outcome: Outcome | None) -> int:
+    if type(outcome) is Succeeded:
+        return len(outcome.result)
     match outcome:
-        case Succeeded(result):
-            return len(result)
         case Failed(error) | Retried(error, _) | Lost(error):
             return len(error.message) + len(error.traceback or "")
         case _:
@@ -185,6 +185,8 @@ def _arrays(batch: list[Holding]) -> tuple[list[Any], list[int], list[str], str,
             others.append({"id": str(holding.job.id), "lease": holding.job.lease, **_record(outcome)})
             if outcome is not None and outcome.peak_memory is not None:
                 others[-1]["peak_memory"] = outcome.peak_memory
+    while results and results[-1] == "null":
+        results.pop()
     return ids, leases, results, json.dumps(others), peaks
 
 

@@ -1,5 +1,6 @@
 -- Record how attempts ended: p_ids, p_leases and p_results (JSON texts) those that succeeded, p_others the rest (see settle).
--- p_peaks are the peak memories of those that succeeded, in bytes; it may end before the others do.
+-- p_peaks are the peak memories of those that succeeded, in bytes. It may end before the others do, and so may p_results, where
+-- all that follow are null: most tasks return nothing.
 --
 -- Each names its lease. What this worker no longer holds is left alone and returned as 'stale'. A row that somebody else
 -- has locked holds up the rest for no longer than 10 ms: then they are recorded without it, and it is returned as 'locked', to
@@ -46,7 +47,7 @@ BEGIN
                 SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded', e.peak FROM ended e
             ), recorded AS (
                 INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result)
-                SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb FROM ended e
+                SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, coalesce(e.result::jsonb, 'null') FROM ended e
                 RETURNING o.id
             )
             SELECT count(*), array_agg(r.id) INTO v_recorded, v_done FROM recorded r;

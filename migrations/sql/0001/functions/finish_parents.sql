@@ -40,7 +40,7 @@ BEGIN
         SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded', e.peak FROM ended e
     ), recorded AS (
         INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result, flow)
-        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb,
+        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, coalesce(e.result::jsonb, 'null'),
                CASE WHEN j.step ->> 'flow' IS NULL THEN '{}'
                     ELSE (SELECT CASE WHEN p.flow ? 'then' AND NOT j.step ? 'inner' THEN uno_jobs.flow_behind(p.id)
                                       -- Behind a number or a list it is as before it: spared the call.

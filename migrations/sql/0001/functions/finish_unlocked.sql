@@ -26,7 +26,7 @@ BEGIN
         SELECT e.id, e.lease, e.started_at, v_now, p_worker, e.attempt, 'succeeded', e.peak FROM ended e
     ), recorded AS (
         INSERT INTO uno_jobs.outcomes AS o (id, finished_at, started_at, state, attempt, failures, lost, result)
-        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, e.result::jsonb FROM ended e
+        SELECT e.id, v_now, e.started_at, 'succeeded', e.attempt, e.failures, e.lost, coalesce(e.result::jsonb, 'null') FROM ended e
         RETURNING o.id
     )
     SELECT array_agg(r.id) INTO v_done FROM recorded r;
