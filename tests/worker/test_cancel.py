@@ -69,7 +69,7 @@ async def test_nothing_happens_before_the_callers_transaction_commits(database: 
             async with asyncio.timeout(30):
                 while worker.reconciler.rounds == rounds:
                     await asyncio.sleep(0.005)
-            assert not worker.holdings.running[next(iter(worker.holdings.running))].job.cancel_requested
+            assert not next(iter(worker.holdings.running)).job.cancel_requested
             await (transaction.commit() if commits else transaction.rollback())
         await database.wait_for(id_, "cancelled")
 

@@ -86,7 +86,7 @@ async def test_a_job_that_is_cancelled_before_it_has_begun_ends(database: Databa
 
         def dispatch(rows: Any, lease: int) -> None:
             started(rows, lease)
-            for holding in worker.holdings.running.values():
+            for holding in worker.holdings.running:
                 holding.cancel_reason = "not wanted"
                 worker.executor.stop_job(holding)
 

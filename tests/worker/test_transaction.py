@@ -267,7 +267,7 @@ async def test_a_commit_that_has_begun_is_not_broken_off(effects: Database, monk
     (id_,) = await effects.put(works)
     async with running(effects.url) as worker:
         await asyncio.wait_for(committed.wait(), LIMIT)
-        (holding,) = worker.holdings.running.values()
+        (holding,) = worker.holdings.running
         rounds = worker.reconciler.rounds
         async with asyncio.timeout(LIMIT):
             while worker.reconciler.rounds < rounds + 2:  # the row is gone, and the answer still to come

@@ -68,7 +68,7 @@ async def test_what_comes_after_the_commit_goes_on_and_its_error_is_recorded(eff
     (id_,) = await effects.put(app.goes_on_after, str(committed), str(go))
     async with running(effects.url, child_processes=1) as worker:
         await appears(committed)
-        (holding,) = worker.holdings.running.values()
+        (holding,) = worker.holdings.running
         rounds = worker.reconciler.rounds
         async with asyncio.timeout(LIMIT):
             while worker.reconciler.rounds < rounds + 2:

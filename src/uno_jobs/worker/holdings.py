@@ -40,9 +40,9 @@ class Holdings:
     """All jobs that this process has claimed and not yet accounted for. Belongs to one event loop."""
 
     def __init__(self, concurrency: int, limits: dict[str, int]) -> None:
-        # By id and lease: a job that was taken away wrongly may come back while its old run has not yet stopped.
-        self.running: dict[tuple[UUID, int], Holding] = {}
-        self.unsent: dict[tuple[UUID, int], Holding] = {}
+        # Not by id and lease: the hash of a UUID costs more than all else that is done here.
+        self.running: set[Holding] = set()
+        self.unsent: set[Holding] = set()
         self._concurrency = concurrency
         self._limits = limits
         self._by_queue: dict[str, int] = dict.fromkeys(limits, 0)
@@ -66,31 +66,33 @@ class Holdings:
 
     def started(self, holding: Holding) -> None:
         """A job was claimed: it takes up a slot."""
-        job = holding.job
-        self.running[job.id, job.lease] = holding
-        if job.queue in self._by_queue:
-            self._by_queue[job.queue] += 1
+        self.running.add(holding)
+        if self._by_queue and (queue := holding.job.queue) in self._by_queue:
+            self._by_queue[queue] += 1
 
     def ended(self, holding: Holding) -> None:
         """A job's run is over: its slot is free, its outcome still to be sent."""
-        job = holding.job
-        del self.running[job.id, job.lease]
-        if job.queue in self._by_queue:
-            self._by_queue[job.queue] -= 1
+        self.running.remove(holding)
+        if self._by_queue and (queue := holding.job.queue) in self._by_queue:
+            self._by_queue[queue] -= 1
         if not holding.disowned:
-            self.unsent[job.id, job.lease] = holding
+            self.unsent.add(holding)
         self.changed.set()
 
     def sent(self, holding: Holding) -> None:
         """An outcome is durable, or moot."""
-        self.unsent.pop((holding.job.id, holding.job.lease), None)
+        self.unsent.discard(holding)
         self.changed.set()
 
     def leases(self) -> tuple[list[Any], list[int]]:
         """Return ids and leases of all that is held."""
-        held = [*self.running.values(), *self.unsent.values()]
+        held = [*self.running, *self.unsent]
         return [one.job.id for one in held], [one.job.lease for one in held]
 
-    def knows(self, job_id: UUID, lease: int) -> bool:
-        """Say whether a job is held here under this lease."""
-        return (job_id, lease) in self.running or (job_id, lease) in self.unsent
+    def by_lease(self) -> dict[tuple[UUID, int], Holding]:
+        """Return what runs by id and lease: a job that was taken away wrongly may be back while its old run stops."""
+        return {(one.job.id, one.job.lease): one for one in self.running}
+
+    def known(self) -> set[tuple[UUID, int]]:
+        """Return id and lease of all that is held."""
+        return set(zip(*self.leases(), strict=True))

@@ -75,7 +75,7 @@ class Reconciler:
         # No claim may be under way: its rows would be in the database and not yet here.
         async with self._gate, self._line.turn:
             gateway = await self._line.get()
-            before = set(self._holdings.running)
+            before = self._holdings.by_lease().keys()
             me = self._identity.id
             try:
                 if self._pooled:
@@ -83,7 +83,8 @@ class Reconciler:
                     await self._identity.on_connect(gateway)
                     me = self._identity.id
                 rows = await gateway.held(me)
-                lost = [row for row in rows if not self._holdings.knows(row[0], row[1])]
+                known = self._holdings.known()
+                lost = [row for row in rows if (row[0], row[1]) not in known]
                 # What was sent while we asked is known no more, and its row is gone: look again before giving it up.
                 if lost:
                     rows_now = {(row[0], row[1]) for row in await gateway.held(me)}
@@ -104,11 +105,12 @@ class Reconciler:
             self._asked.set()  # what was read is of an id that was given up meanwhile
             return
         granted = {(row[0], row[1]) for row in rows}
-        for key, holding in list(self._holdings.running.items()):
+        running = self._holdings.by_lease()
+        for key, holding in running.items():
             if key in before and key not in granted:
                 self._disown(holding)
         for row in rows:
-            holding = self._holdings.running.get((row[0], row[1])) if row[2] else None
+            holding = running.get((row[0], row[1])) if row[2] else None
             if holding is not None and holding.cancel_reason is None and committed_result(holding.job) is None:
                 holding.cancel_reason = "cancelled on request"
                 self._stop_job(holding)

@@ -216,10 +216,10 @@ class Worker:
             change.cancel()
         if self.pool is not None:
             self.pool.hasten(0.0 if self._abort.is_set() else CHILDREN_CLEAN_UP)
-        for holding in list(self.holdings.running.values()):
+        for holding in list(self.holdings.running):
             holding.hand_back_reason = "its worker was shut down"
             self.executor.stop_job(holding)
-        runners = [one.runner for one in self.holdings.running.values() if one.runner is not None]
+        runners = [one.runner for one in self.holdings.running if one.runner is not None]
         if runners:
             logger.warning("handing back jobs that did not end in time", extra={"jobs": len(runners)})
             await asyncio.wait(runners, timeout=CLEAN_UP / 2)
@@ -239,7 +239,7 @@ class Worker:
 
         Until then nobody else may run the jobs. What was recorded after all is protected by its lease.
         """
-        left = [*self.holdings.running.values(), *self.holdings.unsent.values()]
+        left = [*self.holdings.running, *self.holdings.unsent]
         for holding in left:
             holding.disowned = True
         if left:
