@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from uno_jobs.context import Job
@@ -53,10 +54,14 @@ class Executor:
         self._ended = ended
         self._children = children
         self._loop = asyncio.get_running_loop()
+        self._start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = self._loop.create_task
+        if sys.version_info >= (3, 12) and self._loop.get_task_factory() is None:
+            # Many jobs never wait for anything: those then cost no turn of the event loop.
+            self._start = functools.partial(asyncio.Task, loop=self._loop, eager_start=True)
 
     def dispatch(self, rows: list[asyncpg.Record], lease: int) -> None:
         """Start claimed jobs; the columns are those of the SQL function ``claim``."""
-        create_task = self._loop.create_task
+        start = self._start
         started = self._holdings.started
         plans = self._plans
         control = self._control
@@ -92,9 +97,9 @@ class Executor:
             ):
                 children.expect()
                 run = functools.partial(children.run, options=plan.options, lost=lost)
-                holding.runner = create_task(self._run(holding, run))
+                holding.runner = start(self._run(holding, run))
             else:
-                holding.runner = create_task(self._run(holding, plan.perform))
+                holding.runner = start(self._run(holding, plan.perform))
 
     async def _run(self, holding: Holding, run: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> None:
         try:
