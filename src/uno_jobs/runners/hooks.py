@@ -60,9 +60,9 @@ async def run_hooks(task: Task[..., Any, Any], job: Job, outcome: Outcome, *, th
 
 
 def _hooks(task: Task[..., Any, Any], outcome: Outcome) -> Sequence[Callable[..., Any]]:
+    if type(outcome) is Succeeded:
+        return task.success_hooks
     match outcome:
-        case Succeeded():
-            return task.success_hooks
         case Failed() | Lost(final=True):
             return task.failure_hooks
         case Retried():

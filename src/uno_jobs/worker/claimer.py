@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("uno_jobs.worker")
 
-BATCH: Final = 400
+BATCH: Final = 500
 """Most jobs in one claim: the next is claimed while these run."""
 IN_A_ROW: Final = 8
 """Most claims in a row without a break in which others may compare what is held."""
