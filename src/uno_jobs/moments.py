@@ -1,4 +1,4 @@
-"""Times as PostgreSQL's protocol sends them, microseconds since 2000 in eight bytes: made a ``datetime`` when asked for.
+"""Times as PostgreSQL's protocol sends them, microseconds since 2000 in eight bytes, made a ``datetime`` when needed.
 
 To make one takes as long as to read ten other columns of a claimed job, and most tasks never look at the time.
 """

@@ -99,14 +99,13 @@ class Parameters:
             InvalidArguments: They do not fit; the message names the parameter.
         """
         if not kwargs and not unchecked and self._least <= len(args) <= self._most:
-            values: list[Any] = []
-            try:
-                for (exact, check), value in zip(self._restore, args, strict=False):
-                    values.append(value if exact is None or type(value) in exact else check(value))
-            except (ValidationError, NotSerializable):
-                pass  # below, where the parameter is named
+            for (exact, _), value in zip(self._restore, args, strict=False):
+                if exact is not None and type(value) not in exact:
+                    break
             else:
-                return tuple(values), {}
+                return tuple(args), {}  # each is what it was stored as, as in most calls
+            with contextlib.suppress(ValidationError, NotSerializable):  # below, where the parameter is named
+                return self._by_checks(self._restore, args), {}
         return self._convert(args, kwargs, Parameter.restore, unchecked=unchecked)
 
     def dump_plain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
@@ -143,10 +142,7 @@ class Parameters:
         named: dict[str, Any] = {}
         if not kwargs and self._least <= len(args) <= self._most:
             with contextlib.suppress(ValidationError, NotSerializable):  # below, where the parameter is named
-                values = tuple(
-                    value if exact is None or type(value) in exact else check(value)
-                    for (exact, check), value in zip(self._accept, args, strict=False)
-                )
+                values = self._by_checks(self._accept, args)
         if values is None:
             values, named = self._convert(args, kwargs, Parameter.accept)
         return BoundArguments(self, values, named, self._texts(values, named))
@@ -244,6 +240,13 @@ class Parameters:
                 entry["default"] = one.default_jsonable()
             described.append(entry)
         return described
+
+    @staticmethod
+    def _by_checks(checks: Sequence[Check], args: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(
+            value if exact is None or type(value) in exact else check(value)
+            for (exact, check), value in zip(checks, args, strict=False)
+        )
 
     # --- the general way: any call, and every error by name ---
 
