@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from tests.worker import app
-from tests.worker.conftest import Database
+from tests.worker.conftest import LIMIT, Database
 from uno_jobs.storage.migrations import upgrade
 
 if TYPE_CHECKING:
@@ -52,4 +52,12 @@ async def put_marking(database: Database, numbers: range, folder: Path, go: str)
 
 def runs(folder: Path) -> Counter[int]:
     """How often each number has been run."""
-    return Counter(int(line) for line in (folder / "marks").read_text().split())
+    marks = folder / "marks"
+    return Counter(int(line) for line in (marks.read_text().split() if marks.exists() else ()))
+
+
+async def marked(folder: Path, number: int) -> None:
+    """Wait until a job has left its mark: one that is running by the database may not yet have reached its first line."""
+    async with asyncio.timeout(LIMIT):
+        while not runs(folder)[number]:
+            await asyncio.sleep(0.005)

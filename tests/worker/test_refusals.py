@@ -18,7 +18,7 @@ from tests.postgres import Postgres
 from tests.worker import app
 from tests.worker.conftest import LIMIT, Database, running, until_empty
 from tests.worker.processes import supervisor
-from tests.worker.servers import RUNNING, looking, migrated, put_marking, runs
+from tests.worker.servers import RUNNING, looking, marked, migrated, put_marking, runs
 from uno_jobs import Queue
 from uno_jobs.embedded.account import server_account
 from uno_jobs.errors import DatabaseFull, DatabaseReadOnly
@@ -207,7 +207,7 @@ async def test_while_nobody_can_beat_nobody_is_taken_for_dead(server: Postgres, 
         await database.wait_until(RUNNING, 20)
         lost_host = await stack.enter_async_context(supervisor(url))
         (lost,) = await database.put(app.marks_and_waits, str(tmp_path), 99, "go")
-        await database.wait_for(lost, "running")
+        await marked(tmp_path, 99)
         await dba.connection.execute("BEGIN")
         await dba.connection.execute("LOCK TABLE uno_jobs.workers IN SHARE MODE")
         lost_host.send_signal(signal.SIGKILL)
