@@ -78,15 +78,16 @@ def insert(schema: str, requests: Sequence[EnqueueRequest], *, notify: bool) -> 
         DuplicateJob: One with ``on_duplicate="raise"`` met another job. The plain jobs were not yet stored;
             others that could meet another may have been.
     """
+    sql = quote_schema(schema)
     careful = [place for place, request in enumerate(requests) if not request.options.plain]
     if not careful:
-        yield from insert_plain(schema, requests, notify=notify)
+        yield from _insert_plain(sql, requests, notify)
         return None
     placed = [Placed(request.id) for request in requests]
     # Those first that may wait for others, or fail.
-    yield from _insert_careful(quote_schema(schema), requests, careful, placed, notify)
+    yield from _insert_careful(sql, requests, careful, placed, notify)
     if len(careful) < len(requests):
-        yield from insert_plain(schema, [request for request in requests if request.options.plain], notify=notify)
+        yield from _insert_plain(sql, [request for request in requests if request.options.plain], notify)
     return placed
 
 
@@ -102,9 +103,7 @@ def single(sql: str, request: EnqueueRequest, *, notify: bool) -> Statement | No
     )
 
 
-def insert_plain(schema: str, requests: Sequence[EnqueueRequest], *, notify: bool, ahead: bool = False) -> Steps[None]:
-    """Store jobs that cannot meet others; ``ahead``: without waiting, see ``Statement``."""
-    sql = quote_schema(schema)
+def _insert_plain(sql: str, requests: Sequence[EnqueueRequest], notify: bool) -> Steps[None]:
     if len(requests) == 1 and (statement := single(sql, requests[0], notify=notify)) is not None:
         yield statement
         return
@@ -112,9 +111,9 @@ def insert_plain(schema: str, requests: Sequence[EnqueueRequest], *, notify: boo
     for start in range(0, len(requests), CHUNK):
         chunk = requests[start : start + CHUNK]
         if chunk[0].options.at_once and _alike(chunk):
-            yield Statement(_for_schema(_ALIKE, sql), (*_alike_columns(chunk), wake), ahead)
+            yield Statement(_for_schema(_ALIKE, sql), (*_alike_columns(chunk), wake))
         else:
-            yield Statement(_for_schema(_PLAIN, sql), (*_columns(chunk), wake), ahead)
+            yield Statement(_for_schema(_PLAIN, sql), (*_columns(chunk), wake))
 
 
 def _insert_careful(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted, WorkflowNotFound
-from uno_jobs.queue import batches, moves, overlap, steering, workflows
-from uno_jobs.queue.call import Call
+from uno_jobs.queue import batches, moves, steering, workflows
 from uno_jobs.queue.options import join
 from uno_jobs.queue.recorded import RecordedTask, look_up
 from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests, check_arguments
@@ -40,6 +39,32 @@ if TYPE_CHECKING:
 
 KEEP_RECORDED: Final = 5.0
 """Seconds for which what workers recorded of a task is remembered."""
+
+
+class Call(NamedTuple):
+    """One enqueue, all of it checked that can be without a database."""
+
+    requests: list[EnqueueRequest | ByName]
+    tasks: list[AnyTask | None]
+    connection: Any
+    notify: bool
+    workflow: workflows.WorkflowRequest | None = None
+    """The chain or group, if it is one; then there are no requests."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a task is one that this process does not know."""
+        return any(task is None for task in self.tasks)
+
+    @property
+    def whole(self) -> bool:
+        """Whether a connection that is in no transaction must begin one.
+
+        One that was handed in always: behind a transaction pooler, only what is in a transaction stays together.
+        """
+        if self.connection is not None or self.workflow is not None or self.by_name:
+            return True
+        return batches.needs_transaction(cast("list[EnqueueRequest]", self.requests))
 
 
 class QueueCore:
@@ -117,19 +142,13 @@ class QueueCore:
         request, found = self._requests.one(cast("object", task), args, kwargs, options)
         return Call([request], [found], options.get("connection"), self._notify(options.get("notify")))
 
-    def prepare_many(
-        self, items: Iterable[object], connection: object, notify: bool | None, *, overlaps: bool = False
-    ) -> Call:
-        """Check a bulk; its first thousand only, if storing them ``overlaps`` with checking the rest.
+    def prepare_many(self, items: Iterable[object], connection: object, notify: bool | None) -> Call:
+        """Check a bulk.
 
         Raises:
             EnqueueError: An item is wrong; the error's notes say which.
         """
-        notify = self._notify(notify)
-        if not (overlaps and connection is None and isinstance(items, list | tuple) and len(items) > batches.CHUNK):
-            return Call(*self._requests.many(items), connection, notify)
-        first, unread = overlap.read_first(self._requests, cast("Sequence[object]", items))
-        return Call(*first, None, notify, unread=unread)
+        return Call(*self._requests.many(items), connection, self._notify(notify))
 
     def enqueue_steps(self, call: Call, *, two_phase: bool) -> Steps[list[batches.Placed] | None]:
         """Store the jobs of a call; see ``batches.insert``."""
@@ -138,8 +157,6 @@ class QueueCore:
         if call.workflow is not None:
             yield from workflows.insert(self.schema, call.workflow, notify=call.notify and not two_phase)
             return None
-        if call.unread is not None:
-            return (yield from overlap.insert(self.schema, call, self._resolve, notify=call.notify and not two_phase))
         requests = cast("list[EnqueueRequest]", call.requests)
         if call.by_name:
             requests = yield from self._resolve(call.requests)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from typing_extensions import TypeVar
 
-from uno_jobs.queue.core import parse_job_id, parse_timeout
+from uno_jobs.queue.core import Call, parse_job_id, parse_timeout
 from uno_jobs.queue.handles import JobHandle
 from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.steered import SteeredQueue
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from uno_jobs.queue.batches import Placed
-    from uno_jobs.queue.call import Call
     from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
@@ -133,9 +132,7 @@ class Queue(SteeredQueue):
 
         Args:
             jobs: Signatures (``task.s(...)``, ``task.options(...).s(...)``), or tuples (task, args, kwargs)
-                whose task may be a name; kwargs, and args, may be left out. Of a list of more than a thousand, without
-                ``connection``, each thousand is checked while that before it is stored; one that is wrong leaves
-                nothing.
+                whose task may be a name; kwargs, and args, may be left out.
             connection: As for ``enqueue``.
             notify: As for ``enqueue``.
 
@@ -145,7 +142,7 @@ class Queue(SteeredQueue):
         Raises:
             EnqueueError, DatabaseError: As ``enqueue``; an error about one item says which in its notes.
         """
-        return await self._store(self.prepare_many(jobs, connection, notify, overlaps=True))
+        return await self._store(self.prepare_many(jobs, connection, notify))
 
     def get(self, job_id: UUID | str) -> JobHandle[Any]:
         """Return a handle to a job by its id; whether there is one is not looked up.

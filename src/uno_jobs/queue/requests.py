@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from uuid_utils import uuid7
@@ -46,7 +46,6 @@ class ByName(NamedTuple):
     kwargs: Mapping[str, Any]
 
 
-Requested = tuple[list[EnqueueRequest | ByName], "list[AnyTask | None]"]
 Seen = dict[tuple[int, int], tuple[JobOptions, Mapping[str, Any]]]
 """The options of a bulk's jobs, by the identity of the task and of the dict that the caller wrote, which is held with
 them: an address must stay that dict's, though a generator lets its signatures go."""
@@ -121,25 +120,17 @@ class Requests:
         registered = self._of(found)
         return self.make(registered.plain if asked is NOTHING else join(registered, asked), given, named), found
 
-    def many(self, items: Iterable[object]) -> Requested:
+    def many(self, items: Iterable[object]) -> tuple[list[EnqueueRequest | ByName], list[AnyTask | None]]:
         """Return the requests of a bulk, and the tasks where this process has them.
 
         Raises:
             InvalidOption, InvalidArguments, NotSerializable, PayloadTooLarge: An item is wrong; the error's
                 notes say which.
         """
-        return self._read(items, {}, 0)
-
-    def chunks(self, items: Sequence[object], size: int) -> Iterator[Requested]:
-        """Return the same so many at a time, each made when it is asked for."""
-        seen: Seen = {}
-        for start in range(0, len(items), size):
-            yield self._read(items[start : start + size], seen, start)
-
-    def _read(self, items: Iterable[object], seen: Seen, start: int) -> Requested:
         requests: list[EnqueueRequest | ByName] = []
         tasks: list[AnyTask | None] = []
-        for index, item in enumerate(items, start):
+        seen: Seen = {}
+        for index, item in enumerate(items):
             try:
                 request, task = self._item(item, seen)
             except UnoJobsError as error:

@@ -22,8 +22,6 @@ class Statement(NamedTuple):
 
     sql: str
     args: tuple[Value, ...] = ()
-    ahead: bool = False
-    """Nobody waits for its rows: what the steps do next is done while it runs. It ends before the next one begins."""
 
 
 Rows = list[tuple[Any, ...]]

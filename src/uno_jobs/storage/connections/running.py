@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from uno_jobs.storage.connections.link import AsyncLink, Rows, Steps, SyncLink, T
+    from uno_jobs.storage.connections.link import AsyncLink, Steps, SyncLink, T
 
 logger = logging.getLogger("uno_jobs.queue")
 
@@ -56,38 +55,12 @@ def run_sync(link: SyncLink, steps: Steps[T], *, whole: bool) -> T:
 
 
 async def _answer(link: AsyncLink, steps: Steps[T]) -> T:
-    running: asyncio.Task[Rows] | None = None
     try:
         statement = next(steps)
         while True:
-            if running is not None:
-                await running
-                running = None
-            if not statement.ahead:
-                statement = steps.send(await link.fetch(statement))
-                continue
-            running = asyncio.ensure_future(link.fetch(statement))
-            # One turn of the event loop for it to begin, one for what it wrote to be sent.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            statement = steps.send([])
+            statement = steps.send(await link.fetch(statement))
     except StopIteration as stop:
-        if running is not None:
-            await running
         return stop.value
-    except BaseException as error:
-        if running is not None:
-            await _end(running, cancel=not isinstance(error, Exception))
-        raise
-
-
-async def _end(running: asyncio.Task[Rows], *, cancel: bool) -> None:
-    """Wait for a statement to its end, whatever that is: the connection is needed for a ROLLBACK."""
-    if cancel:
-        running.cancel()
-    await asyncio.wait({running})
-    if not running.cancelled():
-        running.exception()  # looked at; what is raised came first
 
 
 def _answer_sync(link: SyncLink, steps: Steps[T]) -> T:
