@@ -9,10 +9,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def moment(value: datetime | bytes) -> datetime:
-    """Return the time, whether it was read already or is still as it was sent (``timestamptz_send``)."""
+    """Return the time, whether it was read already or is still as it was sent (``timestamptz_send``).
+
+    Those that a ``datetime`` cannot hold, -infinity and infinity among them, are the first or the last that it can.
+    """
     if isinstance(value, datetime):
         return value
-    return _ORIGIN + timedelta(microseconds=int.from_bytes(value, signed=True))
+    microseconds = int.from_bytes(value, signed=True)
+    try:
+        return _ORIGIN + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return _LAST if microseconds > 0 else _FIRST

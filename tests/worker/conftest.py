@@ -149,6 +149,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "WITH_LOCK", 4.0)
 
 
+def use_a_task_factory() -> None:
+    """Let the event loop make its tasks as an application may want them."""
+
+    def make(loop: Any, coroutine: Any, **more: Any) -> Any:
+        return asyncio.Task(coroutine, loop=loop, **more)
+
+    asyncio.get_running_loop().set_task_factory(make)
+
+
 @contextlib.asynccontextmanager
 async def running(url: str, *, registry: Registry | None = None, **options: Any) -> AsyncIterator[Worker]:
     """A worker that is drained at the end of the block."""

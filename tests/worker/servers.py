@@ -57,7 +57,7 @@ def runs(folder: Path) -> Counter[int]:
 
 
 async def marked(folder: Path, number: int) -> None:
-    """Wait until a job has left its mark: one that is running by the database may not yet have reached its first line."""
+    """Wait until a job has left its mark: what the database calls running may not yet have reached its first line."""
     async with asyncio.timeout(LIMIT):
         while not runs(folder)[number]:
             await asyncio.sleep(0.005)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.runners.child.conftest import is_alive, until
 from tests.worker import children_app as app
-from tests.worker.conftest import LIMIT, Database, running, until_empty
+from tests.worker.conftest import LIMIT, Database, running, until_empty, use_a_task_factory
 from tests.worker.processes import WORKER_PID, supervisor
 from uno_jobs.tasks import Task, TaskRegistry, task
 
@@ -81,6 +81,8 @@ async def test_what_was_claimed_and_has_not_begun_counts(database: Database) -> 
 
 async def test_a_job_that_is_cancelled_before_it_has_begun_ends(database: Database) -> None:
     (id_,) = await database.put(app.on_the_loop)
+    stopped: list[Any] = []
+    use_a_task_factory()  # so that jobs begin in their turn with every Python
     async with running(database.url) as worker:
         started = worker.executor.dispatch
 
@@ -89,9 +91,11 @@ async def test_a_job_that_is_cancelled_before_it_has_begun_ends(database: Databa
             for holding in worker.holdings.running:
                 holding.cancel_reason = "not wanted"
                 worker.executor.stop_job(holding)
+                stopped.append(holding.job.id)
 
         worker.claimer._dispatch = dispatch
         await database.wait_for(id_, "cancelled", "succeeded")
+    assert stopped == [id_]
 
 
 async def test_a_backlog_of_the_loop_does_not_keep_the_children_idle(database: Database) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from uno_jobs.runners.invocation import Plan, Plans
     from uno_jobs.worker.holdings import Holdings
 
+    Run = Callable[[Job], Coroutine[Any, Any, Outcome]]
+
 logger = logging.getLogger("uno_jobs.worker")
 
 _ROW_MISSING: Final = Failed(
@@ -54,14 +56,13 @@ class Executor:
         self._ended = ended
         self._children = children
         self._loop = asyncio.get_running_loop()
-        self._start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = self._loop.create_task
-        if sys.version_info >= (3, 12) and self._loop.get_task_factory() is None:
-            # Many jobs never wait for anything: those then cost no turn of the event loop.
-            self._start = functools.partial(asyncio.Task, loop=self._loop, eager_start=True)
 
     def dispatch(self, rows: list[asyncpg.Record], lease: int) -> None:
-        """Start claimed jobs; the columns are those of the SQL function ``claim``."""
-        start = self._start
+        """Start claimed jobs; the columns are those of the SQL function ``claim``.
+
+        All are held before the first one runs: whatever it raises, the others are known here, and handed back.
+        """
+        runs: list[tuple[Holding, Run]] = []
         started = self._holdings.started
         plans = self._plans
         control = self._control
@@ -96,12 +97,23 @@ class Executor:
                 plan.options.runs_in == "process" or (suspect and can_be_imported(plan.task))
             ):
                 children.expect()
-                run = functools.partial(children.run, options=plan.options, lost=lost)
-                holding.runner = start(self._run(holding, run))
+                runs.append((holding, functools.partial(children.run, options=plan.options, lost=lost)))
             else:
-                holding.runner = start(self._run(holding, plan.perform))
+                runs.append((holding, plan.perform))
+        start = self._starter()
+        for holding, run in runs:
+            holding.runner = start(self._run(holding, run))
 
-    async def _run(self, holding: Holding, run: Callable[[Job], Coroutine[Any, Any, Outcome]]) -> None:
+    def _starter(self) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]:
+        """Return what makes an asyncio task: one that runs at once where Python can, unless the application makes them.
+
+        Many jobs never wait for anything; those then cost no turn of the event loop.
+        """
+        if sys.version_info >= (3, 12) and self._loop.get_task_factory() is None:
+            return functools.partial(asyncio.Task, loop=self._loop, eager_start=True)
+        return self._loop.create_task
+
+    async def _run(self, holding: Holding, run: Run) -> None:
         try:
             holding.outcome = await run(holding.job)
         except asyncio.CancelledError as stop:
