@@ -54,13 +54,13 @@ them: an address must stay that dict's, though a generator lets its signatures g
 class Registered:
     """A task of this process."""
 
-    __slots__ = ("_bind", "_plain", "defaults", "plain", "task")
+    __slots__ = ("_bind", "defaults", "dump_plain", "plain", "task")
 
     def __init__(self, task: AnyTask) -> None:
         config = task.config
         self.task = task
         self._bind = task.parameters.dump
-        self._plain = task.parameters.dump_plain
+        self.dump_plain = task.parameters.dump_plain
         self.defaults = Defaults(
             config.name,
             config.version,
@@ -76,7 +76,7 @@ class Registered:
 
     def bind(self, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], options: JobOptions) -> Arguments:
         """See ``Definition``."""
-        if not options.unique and (text := self._plain(args, kwargs)) is not None:
+        if not options.unique and (text := self.dump_plain(args, kwargs)) is not None:
             return text, "{}", None, None
         bound = self._bind(args, kwargs)
         if not options.unique:
@@ -131,6 +131,15 @@ class Requests:
         tasks: list[AnyTask | None] = []
         seen: Seen = {}
         for index, item in enumerate(items):
+            # What most bulks are made of, with nothing called that can be spared.
+            if type(item) is Signature and not item.options:
+                known = self._registered.get(id(item.task))
+                if known is not None and not known.plain.unique:
+                    text = known.dump_plain(item.args, item.kwargs)
+                    if text is not None and len(text) < self._short:
+                        requests.append(EnqueueRequest(known.plain, str(uuid7()), text, "{}", None, None))
+                        tasks.append(known.task)
+                        continue
             try:
                 request, task = self._item(item, seen)
             except UnoJobsError as error:
