@@ -57,8 +57,11 @@ BACKLOG = 100_000
 FILL = 2_500
 
 
-async def measure_readers(url: str, seconds: int) -> dict[str, Any]:
-    """Follow the rate before, under and after four overlapping readers; the queue is kept full meanwhile."""
+async def follow(url: str, seconds: int, *, readers: bool) -> tuple[list[float], list[float], list[float]]:
+    """Follow the rate before, under and after four overlapping readers, or as long without any; a second a figure.
+
+    The queue is kept full meanwhile.
+    """
     hand = await asyncpg.connect(url)
     filler = await asyncpg.connect(url)
     stop = asyncio.Event()
@@ -93,29 +96,43 @@ async def measure_readers(url: str, seconds: int) -> dict[str, Any]:
     async with running(url):
         await asyncio.sleep(3)
         before = await rates(seconds)
-        readers, under = [], []
+        reading, under = [], []
         for _ in range(4):
-            readers.append(await pinned(url))
+            if readers:
+                reading.append(await pinned(url))
             under += await rates(seconds // 2)
-            if len(readers) > 2:
-                await readers.pop(0).close()
-        for reader in readers:
+            if len(reading) > 2:
+                await reading.pop(0).close()
+        for reader in reading:
             await reader.close()
         after = await rates(seconds)
     stop.set()
     await filling
     await hand.close()
     await filler.close()
+    return before, under, after
+
+
+def phases(before: list[float], under: list[float], after: list[float]) -> dict[str, float]:
+    """Return what the rates under the readers and after them are of the usual one before."""
     usual = median(before)
     return {
-        "before the readers, jobs/s": usual,
-        "ratio under readers, median": median(under) / usual,
-        "ratio under readers, worst of three seconds": min(
-            sum(under[i : i + 3]) / 3 for i in range(len(under) - 2)
-        ) / usual,
-        "ratio after them, first five seconds": sum(after[:5]) / 5 / usual,
-        "ratio after them, then": median(after[5:]) / usual,
-    }  # fmt: skip
+        "under readers, median": median(under) / usual,
+        "under readers, worst three seconds": min(sum(under[i : i + 3]) for i in range(len(under) - 2)) / 3 / usual,
+        "after them, first five seconds": sum(after[:5]) / 5 / usual,
+        "after them, then": median(after[5:]) / usual,
+    }
+
+
+async def measure_readers(url: str, control_url: str, seconds: int) -> dict[str, Any]:
+    """Compare the rates, also with those of the same seconds without readers: checkpoints and growth come to both."""
+    rates = await follow(url, seconds, readers=True)
+    control = await follow(control_url, seconds, readers=False)
+    return {
+        "before the readers, jobs/s": median(rates[0]),
+        **{f"{name}, of the rate before": ratio for name, ratio in phases(*rates).items()},
+        **{f"{name}, in a run without readers": ratio for name, ratio in phases(*control).items()},
+    }
 
 
 def main() -> None:
@@ -131,8 +148,8 @@ def main() -> None:
     with benchmark_database(options.url) as url:
         with databases(url, "empty", "deep", "held") as urls:
             results = run(measure_depth(urls, options.jobs, options.rounds, worlds, options.churn))
-        with databases(url, "readers") as urls:
-            results |= run(measure_readers(urls["readers"], options.seconds))
+        with databases(url, "readers", "control") as urls:
+            results |= run(measure_readers(urls["readers"], urls["control"], options.seconds))
     show(results, as_json=options.json)
 
 

@@ -25,7 +25,8 @@ async def noop(number: int) -> int:
 @task
 async def how_it_collects() -> tuple[int, bool]:
     """Return after how many new objects garbage is looked for, and whether what was imported is left out."""
-    return gc.get_threshold()[0], gc.get_freeze_count() > 0
+    # Python 3.12 itself leaves some hundred objects out; what was imported is tens of thousands.
+    return gc.get_threshold()[0], gc.get_freeze_count() > 5_000
 
 
 @task
