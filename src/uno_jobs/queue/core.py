@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 from uno_jobs.errors import ConfigurationError, InvalidOption, JobNotFound, NotCommitted, WorkflowNotFound
 from uno_jobs.queue import batches, moves, steering, workflows
+from uno_jobs.queue.call import Call
 from uno_jobs.queue.options import join
 from uno_jobs.queue.recorded import RecordedTask, look_up
 from uno_jobs.queue.requests import ByName, EnqueueRequest, Requests, check_arguments
@@ -39,32 +40,6 @@ if TYPE_CHECKING:
 
 KEEP_RECORDED: Final = 5.0
 """Seconds for which what workers recorded of a task is remembered."""
-
-
-class Call(NamedTuple):
-    """One enqueue, all of it checked that can be without a database."""
-
-    requests: list[EnqueueRequest | ByName]
-    tasks: list[AnyTask | None]
-    connection: Any
-    notify: bool
-    workflow: workflows.WorkflowRequest | None = None
-    """The chain or group, if it is one; then there are no requests."""
-
-    @property
-    def by_name(self) -> bool:
-        """Whether a task is one that this process does not know."""
-        return any(task is None for task in self.tasks)
-
-    @property
-    def whole(self) -> bool:
-        """Whether a connection that is in no transaction must begin one.
-
-        One that was handed in always: behind a transaction pooler, only what is in a transaction stays together.
-        """
-        if self.connection is not None or self.workflow is not None or self.by_name:
-            return True
-        return batches.needs_transaction(cast("list[EnqueueRequest]", self.requests))
 
 
 class QueueCore:

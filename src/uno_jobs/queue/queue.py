@@ -9,7 +9,7 @@ from uuid import UUID
 
 from typing_extensions import TypeVar
 
-from uno_jobs.queue.core import Call, parse_job_id, parse_timeout
+from uno_jobs.queue.core import parse_job_id, parse_timeout
 from uno_jobs.queue.handles import JobHandle
 from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.steered import SteeredQueue
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from uno_jobs.queue.batches import Placed
+    from uno_jobs.queue.call import Call
     from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus

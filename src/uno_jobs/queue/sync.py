@@ -10,7 +10,7 @@ from typing_extensions import TypeVar
 
 from uno_jobs.errors import WrongColour
 from uno_jobs.queue.background import close_at_exit, wait_for
-from uno_jobs.queue.core import Call, QueueCore, parse_job_id
+from uno_jobs.queue.core import QueueCore, parse_job_id
 from uno_jobs.queue.handles import SyncJobHandle
 from uno_jobs.queue.moves import parse_reason
 from uno_jobs.queue.queue import Queue
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from uno_jobs.queue.batches import Placed
+    from uno_jobs.queue.call import Call
     from uno_jobs.queue.moves import CancelResult
     from uno_jobs.queue.options import EnqueueKeywords
     from uno_jobs.queue.status import JobStatus
