@@ -107,6 +107,13 @@ async def test_what_is_no_task(nowhere: Queue, tasks: Tasks) -> None:
             await nowhere.enqueue(wrong)  # type: ignore[call-overload] - the point
 
 
+async def test_the_last_of_a_long_bulk_is_checked_before_the_database_is_touched(nowhere: Queue, tasks: Tasks) -> None:
+    """Naively the first thousands are stored while the others are checked."""
+    with pytest.raises(InvalidArguments, match="parameter 'a'") as caught:
+        await nowhere.enqueue_many([*(tasks.add.s(n, 1) for n in range(2_500)), tasks.add.s("x", 1)])
+    assert caught.value.__notes__ == ["in item 2500 of enqueue_many"]
+
+
 async def test_what_cannot_be_json(nowhere: Queue, tasks: Tasks) -> None:
     from uno_jobs import task
 
